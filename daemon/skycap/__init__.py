@@ -1,0 +1,116 @@
+"""skycap runs a travel company's background jobs. This module is what a plugin or an application imports.
+
+Each name is loaded when it is first used: a command that needs none of them does not pay for pydantic.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skycap.backoff import Backoff, exponential, fixed
+    from skycap.client import AsyncClient, Enqueued
+    from skycap.context import Context
+    from skycap.errors import (
+        Cancel,
+        ConfigurationError,
+        Discard,
+        InvalidPayload,
+        MailRefused,
+        PayloadTooLarge,
+        PermanentError,
+        PluginError,
+        Refused,
+        SkycapError,
+        Snooze,
+        TemplateFailed,
+        Unavailable,
+        UnknownKind,
+    )
+    from skycap.health import Health, degraded, down, ok
+    from skycap.hookspecs import hookimpl
+    from skycap.job import Job, JobState, JobType
+    from skycap.outcome import Outcome
+    from skycap.payload import Payload
+    from skycap.plugin import Plugin
+
+__all__ = [
+    "AsyncClient",
+    "Backoff",
+    "Cancel",
+    "ConfigurationError",
+    "Context",
+    "Discard",
+    "Enqueued",
+    "Health",
+    "InvalidPayload",
+    "Job",
+    "JobState",
+    "JobType",
+    "MailRefused",
+    "Outcome",
+    "Payload",
+    "PayloadTooLarge",
+    "PermanentError",
+    "Plugin",
+    "PluginError",
+    "Refused",
+    "SkycapError",
+    "Snooze",
+    "TemplateFailed",
+    "Unavailable",
+    "UnknownKind",
+    "degraded",
+    "down",
+    "exponential",
+    "fixed",
+    "hookimpl",
+    "ok",
+]
+
+_HOMES = {
+    "AsyncClient": "skycap.client",
+    "Backoff": "skycap.backoff",
+    "Cancel": "skycap.errors",
+    "ConfigurationError": "skycap.errors",
+    "Context": "skycap.context",
+    "Discard": "skycap.errors",
+    "Enqueued": "skycap.client",
+    "Health": "skycap.health",
+    "InvalidPayload": "skycap.errors",
+    "Job": "skycap.job",
+    "JobState": "skycap.job",
+    "JobType": "skycap.job",
+    "MailRefused": "skycap.errors",
+    "Outcome": "skycap.outcome",
+    "Payload": "skycap.payload",
+    "PayloadTooLarge": "skycap.errors",
+    "PermanentError": "skycap.errors",
+    "Plugin": "skycap.plugin",
+    "PluginError": "skycap.errors",
+    "Refused": "skycap.errors",
+    "SkycapError": "skycap.errors",
+    "Snooze": "skycap.errors",
+    "TemplateFailed": "skycap.errors",
+    "Unavailable": "skycap.errors",
+    "UnknownKind": "skycap.errors",
+    "degraded": "skycap.health",
+    "down": "skycap.health",
+    "exponential": "skycap.backoff",
+    "fixed": "skycap.backoff",
+    "hookimpl": "skycap.hookspecs",
+    "ok": "skycap.health",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__doc__", "__name__", "__path__"]

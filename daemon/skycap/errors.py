@@ -1,0 +1,115 @@
+"""Every error that skycap raises, and the signals a handler may raise to decide its job's fate.
+
+SkycapError
+├── ConfigurationError      the installation is wrong; names file, key and fix (exit 78)
+│   └── PluginError         a plugin cannot be used as it is
+├── Refused                 this job was not accepted; nothing was stored (exit 64)
+│   ├── UnknownKind
+│   ├── InvalidPayload
+│   └── PayloadTooLarge
+├── Unavailable             a dependency cannot be reached; trying again may help (exit 69)
+└── PermanentError          trying again cannot help: the job goes to the dead-letter queue at once
+    ├── Undecodable
+    ├── TemplateFailed
+    └── MailRefused
+
+Signal (BaseException, so that a handler's own `except Exception` cannot swallow it)
+├── Cancel                  the job has no purpose any more
+├── Snooze                  not now; uses up no attempt
+└── Discard                 this can never work: to the dead-letter queue
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from skycap.backoff import Backoff
+
+
+class SkycapError(Exception):
+    """What every error of skycap is."""
+
+
+class ConfigurationError(SkycapError):
+    """The installation is wrong; the message is one line that names where, what and the fix."""
+
+
+class PluginError(ConfigurationError):
+    """A plugin cannot be used as it is."""
+
+
+class Refused(SkycapError):
+    """A job was not accepted; nothing was stored."""
+
+
+class UnknownKind(Refused):
+    """No loaded plugin handles this kind."""
+
+
+class InvalidPayload(Refused):
+    """The payload does not fit its kind; ``problems`` has one ``field: what is wrong`` each."""
+
+    def __init__(self, kind: str, problems: list[str]) -> None:
+        super().__init__(f"{kind}: {'; '.join(problems)}")
+        self.kind = kind
+        self.problems = problems
+
+
+class PayloadTooLarge(Refused):
+    """The envelope is larger than a queue takes."""
+
+
+class Unavailable(SkycapError):
+    """A dependency cannot be reached or does not answer in time; the job that met it is snoozed."""
+
+    schedule: Backoff = Backoff(first=timedelta(seconds=1), factor=2, longest=timedelta(seconds=5), attempts=1)
+    """The waits of a job that keeps meeting this error. Short: work should resume within 5 s of the dependency."""
+
+    def __init__(self, dependency: str, problem: str) -> None:
+        super().__init__(f"{dependency}: {problem}")
+        self.dependency = dependency
+
+
+class PermanentError(SkycapError):
+    """Trying again cannot help; a job that raises it goes to the dead-letter queue at once."""
+
+
+class Undecodable(PermanentError):
+    """What lies in Redis is no envelope of ours, or its payload does not fit its kind."""
+
+
+class TemplateFailed(PermanentError):
+    """A template is missing, does not compile, or uses a variable that it was not given."""
+
+
+class MailRefused(PermanentError):
+    """The mail server refused this mail for good (a 5xx reply)."""
+
+
+class Signal(BaseException):
+    """What a handler raises to decide its job's fate; no error."""
+
+
+class Cancel(Signal):
+    """The job has no purpose any more; it ends as cancelled and is not run again."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Snooze(Signal):
+    """Not now: run again after ``delay``. Uses up no attempt."""
+
+    def __init__(self, delay: timedelta, reason: str = "") -> None:
+        super().__init__(reason or f"snoozed for {delay}")
+        self.delay = delay
+        self.reason = reason
+
+
+class Discard(Signal):
+    """It can never work: the job goes to its queue's dead-letter queue with ``reason``."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,80 @@
+"""Every hook of skycap, in the order of a daemon's life: the whole surface that a plugin can extend.
+
+Write a function of the same name, take only the arguments you need, and mark it with ``hookimpl``:
+
+    from skycap import hookimpl
+
+    @hookimpl
+    def job_finished(job, outcome):
+        …
+
+A misspelt hook name is refused at start. While registering, an error refuses the plugin. Later, whatever a hook
+raises is logged with the plugin's name and touches neither the job nor the other plugins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from email.message import EmailMessage
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pluggy
+
+if TYPE_CHECKING:
+    from jinja2 import BaseLoader
+
+    from skycap.context import RunningJob
+    from skycap.health import HealthCheck
+    from skycap.job import JobType
+    from skycap.outcome import Outcome
+    from skycap.schedule import Schedule
+
+PROJECT = "skycap"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class HookSpecs(Protocol):
+    """Load: register_*. Run: daemon_*. For each job: job_*. For each mail: before_send."""
+
+    @hookspec
+    def register_jobs(self) -> Iterable[JobType]:
+        """The job types that this plugin handles."""
+        ...
+
+    @hookspec
+    def register_schedules(self) -> Iterable[Schedule]:
+        """Payloads to enqueue by the clock; names are unique among all plugins."""
+        ...
+
+    @hookspec
+    def register_template_loaders(self) -> Iterable[BaseLoader]:
+        """Jinja loaders; the first that has a template wins, later plugins before earlier ones."""
+        ...
+
+    @hookspec
+    def register_health_checks(self) -> Iterable[HealthCheck]:
+        """Checks that show in ``/api/system/health``."""
+        ...
+
+    @hookspec
+    def daemon_started(self, worker_id: str) -> Any:
+        """The daemon takes jobs from now on. May be a coroutine function."""
+
+    @hookspec
+    def job_started(self, job: RunningJob) -> Any:
+        """An attempt begins. Must not block; may be a coroutine function."""
+
+    @hookspec
+    def job_finished(self, job: RunningJob, outcome: Outcome, duration: timedelta) -> Any:
+        """An attempt ended with ``outcome``, before the queue is told. Must not block; may be a coroutine function."""
+
+    @hookspec
+    def before_send(self, message: EmailMessage) -> Any:
+        """A mail is about to be sent; headers may be added. Must not block; may be a coroutine function."""
+
+    @hookspec
+    def daemon_stopping(self, worker_id: str) -> Any:
+        """No further job is taken; running ones go on until they end or the grace period does."""

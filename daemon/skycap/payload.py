@@ -1,0 +1,90 @@
+"""Payload: the validated arguments of one kind of job, and what an enqueuer must know about that kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
+"""Turns the fields of one version of a payload into those of the next."""
+
+HIGHEST_PRIORITY, LOWEST_PRIORITY = 1, 1000
+
+_KIND = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PayloadSpec:
+    """What the enqueuer must know of a kind; what only the worker needs lives in its JobType."""
+
+    kind: str
+    queue: str
+    priority: int
+    version: int = 1
+    upgrades: Mapping[int, Upgrade] = field(default_factory=dict[int, Upgrade])
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in (self.kind, *self.aliases):
+            if not _KIND.fullmatch(name):
+                raise TypeError(f"kind {name!r}: write lower-case words joined by hyphens, like 'send-receipt'")
+        if not HIGHEST_PRIORITY <= self.priority <= LOWEST_PRIORITY:
+            raise TypeError(
+                f"{self.kind}: priority {self.priority} is outside {HIGHEST_PRIORITY} (first) to {LOWEST_PRIORITY}"
+            )
+        missing = sorted(set(range(1, self.version)) - set(self.upgrades))
+        if missing:
+            raise TypeError(
+                f"{self.kind}: version {self.version} has no upgrade from version {missing[0]}; "
+                f"give upgrades={{{missing[0]}: function}}"
+            )
+
+
+class Payload(BaseModel):
+    """Base of all payloads: ``class Receipt(Payload, kind="send-payment-receipt", queue="email"): …``.
+
+    Fields are snake_case here and camelCase on the wire; both are read. Unknown fields are refused when a
+    job is enqueued and ignored when it runs, so that a newer backend may add one before the workers know it.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_alias=True,
+        validate_by_name=True,
+        serialize_by_alias=True,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # an address or a secret may be what is wrong
+    )
+    payload_spec: ClassVar[PayloadSpec]
+
+    def __init_subclass__(
+        cls,
+        *,
+        kind: str | None = None,
+        queue: str = "default",
+        priority: int = 10,
+        version: int = 1,
+        upgrades: Mapping[int, Upgrade] | None = None,
+        aliases: tuple[str, ...] = (),
+        **config: Any,
+    ) -> None:
+        unknown = sorted(set(config) - set(ConfigDict.__annotations__))
+        if kind is None or unknown:
+            raise TypeError(
+                f"payload {cls.__name__} needs a kind: class {cls.__name__}(Payload, kind='send-something', queue=…)"
+                + (f"; not understood: {', '.join(unknown)}" if unknown else "")
+            )
+        super().__init_subclass__(**config)
+        cls.payload_spec = PayloadSpec(
+            kind=kind, queue=queue, priority=priority, version=version, upgrades=upgrades or {}, aliases=aliases
+        )
+
+    def on_the_wire(self) -> dict[str, Any]:
+        """The fields as JSON values under their camelCase names."""
+        return self.model_dump(mode="json", by_alias=True)

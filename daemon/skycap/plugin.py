@@ -1,0 +1,130 @@
+"""Plugin: what a plugin module exposes; collects job types, schedules, templates and health checks."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import typing
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, cast
+
+from pydantic import BaseModel
+from typing_extensions import TypeVar
+
+from skycap.backoff import Backoff
+from skycap.context import Context
+from skycap.health import Health, HealthCheck
+from skycap.hookspecs import hookimpl
+from skycap.job import JobType
+from skycap.payload import Payload
+from skycap.schedule import Schedule
+
+if TYPE_CHECKING:
+    from jinja2 import BaseLoader
+
+S = TypeVar("S", default=None)
+P = TypeVar("P", bound=Payload)
+Extra = ParamSpec("Extra")
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+class Plugin(Generic[S]):
+    """One plugin: ``plugin = Plugin("welcome", settings=WelcomeSettings)``.
+
+    ``name`` is its name in configuration, logs and metrics. ``settings`` is a pydantic model whose values come
+    from ``[plugins.NAME]``; handlers see them as ``ctx.settings``. ``templates`` is a Jinja loader (or several).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        settings: type[S] | None = None,
+        templates: BaseLoader | Sequence[BaseLoader] = (),
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            raise TypeError(f"plugin name {name!r}: write lower-case words joined by hyphens, like 'price-alerts'")
+        if settings is not None and not issubclass(settings, BaseModel):
+            raise TypeError(f"plugin {name}: settings={settings!r} is no pydantic BaseModel")
+        self.name = name
+        self.settings_model: type[S] | None = settings
+        self._templates = tuple(templates) if isinstance(templates, Sequence) else (templates,)
+        self._jobs: list[JobType] = []
+        self._schedules: list[Schedule] = []
+        self._health_checks: list[HealthCheck] = []
+
+    def __repr__(self) -> str:
+        return f"Plugin({self.name!r})"
+
+    def job(
+        self, *, retry: Backoff | None = None, timeout: timedelta | None = None
+    ) -> Callable[[Callable[Concatenate[Context[S], P, Extra], Awaitable[Any]]], JobType[P]]:
+        """Make an ``async def handler(ctx, payload)`` a job type; its kind is the payload's.
+
+        ``retry`` and ``timeout`` default to the queue's. The result of the handler must be a JSON value.
+        Raises TypeError for a handler that is not async or whose payload is no Payload.
+        """
+
+        def register(handler: Callable[Concatenate[Context[S], P, Extra], Awaitable[Any]]) -> JobType[P]:
+            job_type = JobType(
+                payload=cast("type[P]", _payload_class(handler)),
+                handler=handler,
+                plugin=self.name,
+                backoff=retry,
+                timeout=timeout,
+            )
+            self._jobs.append(job_type)
+            return job_type
+
+        return register
+
+    def schedule(self, crontab: str, payload: Payload, *, zone: str = "UTC", name: str | None = None) -> None:
+        """Enqueue ``payload`` at the times of ``crontab``; ``name`` defaults to the payload's kind.
+
+        Each tick is one job, however many daemons run. A crontab that makes no sense stops the start.
+        """
+        self._schedules.append(
+            Schedule(
+                name=name or payload.payload_spec.kind, crontab=crontab, zone=zone, payload=payload, plugin=self.name
+            )
+        )
+
+    def health_check(self, check: Callable[[], Awaitable[Health]]) -> Callable[[], Awaitable[Health]]:
+        """Make an ``async def name() -> Health`` a health check, shown as PLUGIN.name."""
+        name = cast("str", getattr(check, "__name__", "check"))
+        self._health_checks.append(HealthCheck(name=f"{self.name}.{name}", plugin=self.name, check=check))
+        return check
+
+    @hookimpl
+    def register_jobs(self) -> Iterable[JobType]:
+        return tuple(self._jobs)
+
+    @hookimpl
+    def register_schedules(self) -> Iterable[Schedule]:
+        return tuple(self._schedules)
+
+    @hookimpl
+    def register_template_loaders(self) -> Iterable[BaseLoader]:
+        return self._templates
+
+    @hookimpl
+    def register_health_checks(self) -> Iterable[HealthCheck]:
+        return tuple(self._health_checks)
+
+
+def _payload_class(handler: Callable[..., Any]) -> type[Payload]:
+    name = getattr(handler, "__qualname__", repr(handler))
+    if not inspect.iscoroutinefunction(handler):
+        raise TypeError(f"{name} is not async: write `async def {name}(ctx, payload)`")
+    parameters = list(inspect.signature(handler).parameters)
+    if len(parameters) < 2:  # noqa: PLR2004 - ctx and payload
+        raise TypeError(f"{name} takes {len(parameters)} parameters: write `async def {name}(ctx, payload)`")
+    try:
+        annotation = typing.get_type_hints(handler).get(parameters[1])
+    except NameError as error:
+        raise TypeError(f"{name}: {error}; define what its annotations name at the top level of the module") from error
+    if not (isinstance(annotation, type) and issubclass(annotation, Payload)):
+        raise TypeError(f"{name}: annotate {parameters[1]!r} with its Payload class, not {annotation!r}")
+    return annotation

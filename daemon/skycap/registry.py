@@ -1,0 +1,212 @@
+"""Registry: the loaded plugins, the kinds they handle, and the hooks they listen to."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import pluggy
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from skycap.errors import InvalidPayload, PluginError, Undecodable, UnknownKind
+from skycap.hookspecs import PROJECT, HookSpecs
+from skycap.job import JobType
+from skycap.payload import Payload, PayloadSpec
+
+if TYPE_CHECKING:
+    from jinja2 import BaseLoader
+
+    from skycap.envelope import Envelope
+    from skycap.health import HealthCheck
+    from skycap.schedule import Schedule
+
+_log = structlog.get_logger("skycap.registry")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedPlugin:
+    """One plugin as an admin sees it; ``error`` says why it does not run."""
+
+    name: str
+    origin: str
+    version: str = ""
+    kinds: tuple[str, ...] = ()
+    error: str | None = None
+
+
+class Registry:
+    """Knows which plugin handles which kind. ``skycap.discovery.load`` fills it from the installation."""
+
+    def __init__(self, settings: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._settings = settings or {}
+        self._pluggy = pluggy.PluginManager(PROJECT)
+        self._pluggy.add_hookspecs(HookSpecs)
+        self._job_types: dict[str, JobType] = {}
+        self._schedules: dict[str, Schedule] = {}
+        self.plugins: list[LoadedPlugin] = []
+
+    def add(self, plugin: object, *, name: str, origin: str, version: str = "") -> None:
+        """Register a Plugin, or a module or object with hook implementations, under ``name``.
+
+        Raises PluginError for a hook that does not exist, a kind that is taken, or settings that do not fit.
+        """
+        try:
+            self._pluggy.register(plugin, name)
+            self._pluggy.check_pending()
+        except (pluggy.PluginValidationError, ValueError) as error:
+            raise PluginError(f"plugin {name} ({origin}): {error}") from error
+        settings = self._validated_settings(plugin, name)
+        kinds = [self._add_job_type(replace(job_type, settings=settings)) for job_type in self._jobs_of(name)]
+        for plugin_name, found in self._collect("register_schedules"):
+            if plugin_name == name:
+                self._add_schedules(found)
+        self.plugins.append(LoadedPlugin(name=name, origin=origin, version=version, kinds=tuple(kinds)))
+
+    def note_broken(self, name: str, *, origin: str, version: str, error: str) -> None:
+        """Remember a plugin that could not be loaded, so that the admin sees it beside the others."""
+        self.plugins.append(LoadedPlugin(name=name, origin=origin, version=version, error=error))
+
+    @property
+    def job_types(self) -> tuple[JobType, ...]:
+        """Every job type once, whatever aliases it has."""
+        return tuple({job_type.kind: job_type for job_type in self._job_types.values()}.values())
+
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        return tuple(self._schedules.values())
+
+    def find(self, kind: str) -> JobType | None:
+        return self._job_types.get(kind)
+
+    def checked_payload(self, kind: str, fields: Mapping[str, Any]) -> Payload:
+        """The payload to enqueue. Raises UnknownKind, or InvalidPayload with every problem, unknown fields included."""
+        job_type = self.find(kind)
+        if job_type is None:
+            raise UnknownKind(f"no plugin handles {kind!r}{_suggestion(kind, self._job_types)}")
+        problems = list(_unknown_fields(job_type.payload, fields))
+        try:
+            payload = job_type.payload.model_validate(dict(fields))
+        except ValidationError as error:
+            problems = [*_problems(error), *problems]
+        else:
+            if not problems:
+                return payload
+        raise InvalidPayload(kind, problems)
+
+    def read(self, envelope: Envelope) -> tuple[JobType, Payload]:
+        """The job type and payload of a job to run.
+
+        Raises UnknownKind also for a payload newer than this worker knows, and Undecodable for one that does not fit.
+        """
+        job_type = self.find(envelope.kind)
+        if job_type is None:
+            raise UnknownKind(f"no plugin of this worker handles {envelope.kind!r}")
+        fields = _upgraded(envelope, job_type.payload.payload_spec)
+        try:
+            return job_type, job_type.payload.model_validate(fields)
+        except ValidationError as error:
+            raise Undecodable(f"payload of {envelope.kind}: {'; '.join(_problems(error))}") from error
+
+    def template_loaders(self) -> list[BaseLoader]:
+        """Those of plugins that were loaded later come first, so that they can override a template."""
+        loaders = [loader for _, found in self._collect("register_template_loaders") for loader in found]
+        return loaders[::-1]
+
+    def health_checks(self) -> list[HealthCheck]:
+        return [check for _, found in self._collect("register_health_checks") for check in found]
+
+    async def notify(self, hook: str, **arguments: object) -> None:
+        """Call a hook's implementations one by one; what one raises is logged with its plugin and stops nothing."""
+        for implementation in self._implementations(hook):
+            try:
+                answer = implementation.function(*[arguments[name] for name in implementation.argnames])
+                if inspect.isawaitable(answer):
+                    await answer
+            except Exception:  # noqa: BLE001 - the one place where a plugin's hooks are kept from harming others
+                _log.exception("hook failed", hook=hook, plugin=implementation.plugin_name)
+
+    def _jobs_of(self, name: str) -> list[JobType]:
+        return [job_type for plugin, found in self._collect("register_jobs") if plugin == name for job_type in found]
+
+    def _add_job_type(self, job_type: JobType) -> str:
+        spec = job_type.payload.payload_spec
+        for kind in (spec.kind, *spec.aliases):
+            taken = self._job_types.get(kind)
+            if taken is not None:
+                raise PluginError(
+                    f"two plugins handle {kind!r}: {taken.plugin} and {job_type.plugin}; "
+                    "name one of them in disabled_plugins"
+                )
+            self._job_types[kind] = job_type
+        return spec.kind
+
+    def _add_schedules(self, schedules: Iterable[Schedule]) -> None:
+        for schedule in schedules:
+            taken = self._schedules.get(schedule.name)
+            if taken is not None:
+                raise PluginError(
+                    f"two schedules are called {schedule.name!r}: of {taken.plugin} and of {schedule.plugin}; "
+                    "give one of them another name"
+                )
+            self._schedules[schedule.name] = schedule
+
+    def _validated_settings(self, plugin: object, name: str) -> BaseModel | None:
+        configured = self._settings.get(name, {})
+        model: Any = getattr(plugin, "settings_model", None)
+        if model is None:
+            if configured:
+                raise PluginError(f"plugins.{name}: this plugin has no settings; remove the table")
+            return None
+        try:
+            return cast("type[BaseModel]", model).model_validate(dict(configured))
+        except ValidationError as error:
+            raise PluginError(f"plugins.{name}: {'; '.join(_problems(error))}") from error
+
+    def _collect(self, hook: str) -> Iterator[tuple[str, Iterable[Any]]]:
+        # In order of registration, which pluggy calls last.
+        for implementation in reversed(list(self._implementations(hook))):
+            yield implementation.plugin_name, cast("Iterable[Any]", implementation.function())
+
+    def _implementations(self, hook: str) -> Iterable[pluggy.HookImpl]:
+        caller = cast("pluggy.HookCaller", getattr(self._pluggy.hook, hook))
+        return reversed(caller.get_hookimpls())
+
+
+def _upgraded(envelope: Envelope, spec: PayloadSpec) -> dict[str, Any]:
+    if envelope.version > spec.version:
+        raise UnknownKind(f"{envelope.kind} version {envelope.version}: this worker knows up to {spec.version}")
+    fields = dict(envelope.payload)
+    for version in range(envelope.version, spec.version):
+        fields = spec.upgrades[version](fields)
+    return fields
+
+
+def _problems(error: ValidationError) -> list[str]:
+    # The input is left out on purpose: it may be an address or a secret.
+    return [
+        f"{'.'.join(str(part) for part in problem['loc']) or 'payload'}: {_plain(problem['type'], problem['msg'])}"
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+
+
+def _plain(kind: str, message: str) -> str:
+    return "is missing; give a value" if kind == "missing" else message[0].lower() + message[1:]
+
+
+def _unknown_fields(payload: type[Payload], fields: Mapping[str, Any]) -> Iterator[str]:
+    names = {field.alias or name for name, field in payload.model_fields.items()}
+    for field in fields:
+        if field not in names and field not in payload.model_fields:
+            yield f"{field}: no field of {payload.payload_spec.kind}{_suggestion(field, names)}"
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else "; no plugin is loaded"

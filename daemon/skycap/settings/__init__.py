@@ -1,0 +1,38 @@
+"""Settings: what an admin decides, read from files, environment and credentials, and refused in one line."""
+
+from skycap.settings.addresses import BindAddress, RedisAddress, SmtpAddress
+from skycap.settings.database import DatabaseAddress
+from skycap.settings.invalid import InvalidSettings
+from skycap.settings.loading import load_settings
+from skycap.settings.model import Settings
+from skycap.settings.queues import JobSettings, QueueSettings
+from skycap.settings.reference import reference
+from skycap.settings.sections import (
+    BrandSettings,
+    DatabaseSettings,
+    HttpSettings,
+    LogSettings,
+    RedisSettings,
+    SmtpSettings,
+    WorkerSettings,
+)
+
+__all__ = [
+    "BindAddress",
+    "BrandSettings",
+    "DatabaseAddress",
+    "DatabaseSettings",
+    "HttpSettings",
+    "InvalidSettings",
+    "JobSettings",
+    "LogSettings",
+    "QueueSettings",
+    "RedisAddress",
+    "RedisSettings",
+    "Settings",
+    "SmtpAddress",
+    "SmtpSettings",
+    "WorkerSettings",
+    "load_settings",
+    "reference",
+]

@@ -1,0 +1,221 @@
+"""The addresses of Redis, of the mail server and of skycap's own HTTP server, checked and taken apart.
+
+``str()`` and ``repr()`` of an address never show a password; ``unmasked`` is for the library that connects.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import core_schema
+
+from skycap.settings.masking import quoted
+from skycap.settings.url import HIGHEST_PORT, Url, url_text, whole_number
+
+REDIS_PORT = 6379
+SUBMISSION_PORT, SUBMISSIONS_PORT = 587, 465
+"""Mail submission with STARTTLS, and with TLS from the first byte (RFC 8314)."""
+
+_TLS_PARAMETERS = frozenset(
+    {"ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
+)
+_REDIS_PARAMETERS = _TLS_PARAMETERS | {"client_name", "db", "password", "username"}
+_BIND = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
+
+
+class Address(ABC):
+    """What pydantic reads from text; written out, it is masked."""
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``text``; raises ValueError with what is wrong and the fix, never with a secret."""
+
+    @classmethod
+    def accept(cls, value: object) -> Self:
+        """Read an address, or take one that has been read."""
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, str):
+            raise ValueError("is no text; put it in quotes")  # noqa: TRY004 - pydantic collects ValueError only
+        return cls.parse(value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls.accept, serialization=core_schema.to_string_ser_schema()
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RedisAddress(Address):
+    """Where the queue server is: ``host`` and ``port``, or a socket at ``path``."""
+
+    url: Url
+    host: str
+    port: int
+    path: Path | None
+    database: int
+    username: str | None
+    password: str | None
+    tls: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        url = Url.parse(text)
+        _check_redis_scheme(url.scheme)
+        _check_redis_parameters(url)
+        username = url.query.get("username") or url.username or None
+        password = url.query.get("password") or url.password
+        if username and password is None:
+            raise ValueError("names a user and no password; a password alone is written redis://:PASSWORD@host")
+        by_socket = url.scheme == "unix"
+        return cls(
+            url=url,
+            host="" if by_socket else url.host,
+            port=0 if by_socket else url.hosts[0][1] or REDIS_PORT,
+            path=_socket_path(url) if by_socket else None,
+            database=_redis_database(url),
+            username=username,
+            password=password,
+            tls=url.scheme == "rediss",
+        )
+
+    @property
+    def unmasked(self) -> str:
+        """The address as it was written, password included: for redis-py's ``from_url`` only."""
+        return self.url.text
+
+    def __str__(self) -> str:
+        return self.url.masked()
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SmtpAddress(Address):
+    """Where mails are handed over; the user is masked too, since it is often a mail address."""
+
+    url: Url
+    host: str
+    port: int
+    username: str | None
+    password: str | None
+    implicit_tls: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        url = Url.parse(text)
+        if url.scheme not in {"smtp", "smtp+starttls", "smtps"}:
+            raise ValueError(
+                f"the scheme {url.scheme}:// is not understood; give smtp+starttls://user:password@host:587 "
+                "or smtps://user:password@host:465"
+            )
+        if url.path not in {"", "/"} or url.query:
+            raise ValueError("has a path or parameters, which mean nothing here; leave out what follows the port")
+        implicit_tls = url.scheme == "smtps"
+        return cls(
+            url=url,
+            host=url.host,
+            port=url.hosts[0][1] or (SUBMISSIONS_PORT if implicit_tls else SUBMISSION_PORT),
+            username=url.username or None,
+            password=url.password or None,
+            implicit_tls=implicit_tls,
+        )
+
+    def with_password(self, password: str) -> SmtpAddress:
+        """The same address with another password."""
+        return self.parse(url_text(self.url.scheme, self.host, self.port, self.username, password))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether mails stay on this machine."""
+        return is_loopback(self.host)
+
+    def __str__(self) -> str:
+        return self.url.masked(hide_username=True)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BindAddress(Address):
+    """Where the HTTP server listens: ``host`` and ``port`` (0 takes a free one), or a socket at ``path``."""
+
+    host: str
+    port: int
+    path: Path | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        if text.startswith("unix:"):
+            path = text.removeprefix("unix:")
+            if not path.startswith("/"):
+                raise ValueError(f"{quoted(text)} has no absolute path; write unix:/run/skycap/http.sock")
+            return cls(host="", port=0, path=Path("/" + path.lstrip("/")))
+        match = _BIND.fullmatch(text)
+        if match is None or int(match["port"]) > HIGHEST_PORT:
+            raise ValueError(f"{quoted(text)} is no place to listen; write host:port, [v6]:port or unix:/path")
+        host = match["host"].strip("[]")
+        if not is_loopback(host):
+            raise ValueError(
+                f"{quoted(text)} can be reached from other machines, and skycap does not ask for a token yet; "
+                f"give 127.0.0.1:{match['port']} or unix:/path, behind a proxy that checks who asks"
+            )
+        return cls(host=host, port=int(match["port"]), path=None)
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine is meant; a name other than localhost could be any machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_redis_scheme(scheme: str) -> None:
+    if scheme in {"redis+sentinel", "redis+cluster"}:
+        raise ValueError(f"{scheme}:// comes with a later version; give redis://, rediss:// or unix://")
+    if scheme in {"http", "https"}:
+        raise ValueError(
+            f"{scheme}:// is a REST address, which is no queue server; give the rediss:// address of the same database"
+        )
+    if scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError(f"the scheme {scheme}:// is not understood; give redis://, rediss:// or unix://")
+
+
+def _check_redis_parameters(url: Url) -> None:
+    unknown = sorted(set(url.query) - _REDIS_PARAMETERS)
+    if unknown:
+        known = ", ".join(sorted(_REDIS_PARAMETERS))
+        raise ValueError(f"the parameter {unknown[0]} is not understood; leave it out (known: {known})")
+    misplaced = sorted(set(url.query) & _TLS_PARAMETERS)
+    if misplaced and url.scheme != "rediss":
+        raise ValueError(f"the parameter {misplaced[0]} means nothing without TLS; write rediss://")
+
+
+def _socket_path(url: Url) -> Path:
+    if not url.path or any(host for host, _ in url.hosts):
+        raise ValueError("names no socket; write unix:///run/valkey/valkey.sock?db=0")
+    return Path(url.path)
+
+
+def _redis_database(url: Url) -> int:
+    written = url.query.get("db") or ("" if url.scheme == "unix" else url.path.removeprefix("/")) or "0"
+    number = whole_number(written)
+    if number is None:
+        # redis-py would take database 0 without a word.
+        raise ValueError("the part after the host is no database number; write redis://host:6379/0")
+    return number

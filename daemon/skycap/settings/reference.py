@@ -1,0 +1,118 @@
+"""Writes the reference configuration: every setting with its default, explained by its own description."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator
+from typing import cast
+
+from pydantic.fields import FieldInfo
+
+from skycap.settings.model import Settings
+from skycap.settings.queues import JobSettings, QueueSettings
+from skycap.settings.section import Section
+from skycap.settings.tree import choices_of, has_entries, number_text, range_of, section_of
+
+_WIDTH = 110
+
+_PREAMBLE = """\
+# skycap.toml: every setting of skycap with its default, as `skycap config reference` writes it.
+#
+# skycap reads /etc/skycap/skycap.toml, or the file that --config or SKYCAP_CONFIG names. No line is required: keep
+# those that you change. `skycap config show` tells what is wrong with them, or prints the settings that
+# hold and where each comes from.
+#
+# Lines that begin with # and no space are settings too, with an example: by default they are not set.
+#
+# Every setting is also an environment variable, which wins over this file: SKYCAP_REDIS_URL is redis.url,
+# SKYCAP_QUEUES_EMAIL_CONCURRENCY is queues.email.concurrency. Secrets are better kept out of both, as systemd
+# credentials or in files of their own (SKYCAP_SMTP_PASSWORD_FILE). The README beside this file says more.
+"""
+
+_PLUGINS = """\
+# Settings of a plugin, which the plugin itself defines and checks.
+#[plugins.welcome]
+#enabled = false
+"""
+
+
+def reference() -> str:
+    """The text of config/skycap.toml; loaded, it gives the defaults."""
+    return "\n".join([_PREAMBLE, *_blocks(Settings())])
+
+
+def _blocks(settings: Settings) -> Iterator[str]:
+    """The paragraphs of the file, each ending with a line break."""
+    tables = {name for name, field in Settings.model_fields.items() if section_of(field) or has_entries(field)}
+    for name, field in Settings.model_fields.items():
+        if name not in tables:
+            yield _entry(name, field, getattr(settings, name))
+    for name in Settings.model_fields:
+        match name:
+            case "queues":
+                yield from _queues(settings)
+            case "jobs":
+                yield _job()
+            case "plugins":
+                yield _PLUGINS
+            case _ if name in tables:
+                yield from _table(name, cast("Section", getattr(settings, name)))
+            case _:
+                pass
+
+
+def _table(name: str, section: Section) -> Iterator[str]:
+    yield f"{_comment(type(section).__doc__ or '')}[{name}]\n"
+    for key, field in type(section).model_fields.items():
+        yield _entry(key, field, getattr(section, key))
+
+
+def _queues(settings: Settings) -> Iterator[str]:
+    """The first queue explains its keys; the others have the same ones."""
+    first, *others = settings.queues
+    yield from _table(f"queues.{first}", settings.queues[first])
+    for name in others:
+        queue = settings.queues[name]
+        lines = (_line(key, field, getattr(queue, key)) for key, field in QueueSettings.model_fields.items())
+        yield f"[queues.{name}]\n" + "".join(lines)
+
+
+def _job() -> str:
+    """An example, since no kind of job has settings of its own by default."""
+    lines = (_line(key, field, None) for key, field in JobSettings.model_fields.items())
+    return f"{_comment(JobSettings.__doc__ or '')}#[jobs.send-booking-confirmation]\n" + "".join(lines)
+
+
+def _entry(name: str, field: FieldInfo, value: object) -> str:
+    return _comment(_explained(field)) + _line(name, field, value)
+
+
+def _line(name: str, field: FieldInfo, value: object) -> str:
+    if value is None:
+        return f"#{name} = {_toml(field.examples[0] if field.examples else '')}\n"
+    return f"{name} = {_toml(value)}\n"
+
+
+def _explained(field: FieldInfo) -> str:
+    """The description, with the range or the choices where it names none."""
+    text, limits, choices = field.description or "", range_of(field), choices_of(field)
+    if limits:
+        return f"{text} {limits.capitalize()}."
+    missing = [word for word in choices if word not in text]
+    return f"{text} One of {', '.join(choices)}." if missing else text
+
+
+def _comment(text: str) -> str:
+    lines = textwrap.wrap(text, _WIDTH, break_on_hyphens=False, break_long_words=False)
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return number_text(value)
+    if isinstance(value, list):
+        return f"[{', '.join(_toml(item) for item in cast('list[object]', value))}]"
+    return json.dumps(str(value), ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""The queue engine: Redis holds every live job, and a few Lua scripts change its state atomically."""

@@ -1,0 +1,52 @@
+"""Every Redis key that skycap uses. All keys of a queue share one hash tag, so they live in one cluster slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class QueueKeys:
+    """The keys of one queue; lua/queue.lua says what each holds and derives the same ones from the prefix."""
+
+    queue: str
+
+    @property
+    def prefix(self) -> str:
+        return f"skycap:{{{self.queue}}}:"
+
+    def job(self, job_id: str) -> str:
+        return f"{self.prefix}job:{job_id}"
+
+    @property
+    def ready(self) -> str:
+        return f"{self.prefix}ready"
+
+    @property
+    def later(self) -> str:
+        return f"{self.prefix}later"
+
+    @property
+    def run(self) -> str:
+        return f"{self.prefix}run"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.prefix}dead"
+
+    @property
+    def meta(self) -> str:
+        return f"{self.prefix}meta"
+
+    @property
+    def cron(self) -> str:
+        return f"{self.prefix}cron"
+
+    @property
+    def wake(self) -> str:
+        return f"{self.prefix}wake"
+
+    @property
+    def finished(self) -> str:
+        """The channel that tells waiting clients the id of each job that reached a final state."""
+        return f"{self.prefix}finished"

@@ -1,0 +1,1 @@
+"""What the daemon says about itself: logs, and its state to systemd."""

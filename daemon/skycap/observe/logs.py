@@ -1,0 +1,87 @@
+"""Logs: one line per fact, for people on a terminal or as JSON, with the job's fields bound once by the worker."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+import structlog
+
+from skycap.redaction import without_addresses
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
+
+LogFormat = Literal["auto", "console", "json"]
+
+_NEVER_REDACTED = frozenset({"message_id", "level", "logger", "timestamp"})
+"""Fields that hold no free text; a Message-ID looks like an address but is none."""
+
+_JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+
+# taskiq logs every handler's exception with its message; the worker logs the same once, with the job's fields.
+_SILENCED = ("taskiq", "taskiq.receiver.receiver")
+
+
+def configure(*, level: str = "info", style: LogFormat = "auto", stream: TextIO | None = None) -> None:
+    """Send skycap's and all libraries' logs to ``stream`` (stderr), through one set of processors."""
+    target = sys.stderr if stream is None else stream
+    as_json = style == "json" or (style == "auto" and not target.isatty())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        *([structlog.processors.format_exc_info] if as_json else []),
+        _redact,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_rendering(target, as_json=as_json),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in _SILENCED:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _rendering(stream: TextIO, *, as_json: bool) -> list[Processor]:
+    if not as_json:
+        return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=_redacted_traceback)]
+    to_journal = [_journal_prefix] if "JOURNAL_STREAM" in os.environ else []
+    return [structlog.processors.JSONRenderer(ensure_ascii=False), *to_journal]
+
+
+def _redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    for name, value in event.items():
+        if name not in _NEVER_REDACTED and isinstance(value, str) and "@" in value:
+            event[name] = without_addresses(value)
+    return event
+
+
+def _redacted_traceback(stream: TextIO, exc_info: Any) -> None:
+    stream.write("\n" + without_addresses("".join(traceback.format_exception(*exc_info)).rstrip("\n")))
+
+
+def _journal_prefix(_logger: Any, _method: str, line: Any) -> str:
+    # journald reads "<N>" at the start of a line as its priority (sd-daemon(3)).
+    level = str(line).partition('"level": "')[2].partition('"')[0]
+    return f"<{_JOURNAL_PRIORITY.get(level, 6)}>{line}"

@@ -1,0 +1,171 @@
+"""For authors of plugins: run one attempt of a job as the daemon would, without any server.
+
+from skycap.testing import perform
+
+async def test_a_greeting_is_mailed_to_the_user():
+    done = await perform(send_welcome_email, WelcomeEmail(user_email="ada@example.com", user_name="Ada"))
+    assert done.state is JobState.COMPLETED
+    assert done.mails[0].template == "welcome/greeting"
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, cast
+
+import structlog
+
+from skycap.backoff import Backoff
+from skycap.client import BaseClient, Enqueued
+from skycap.context import Database, Log, Mailer, OnUnknown, RunningJob
+from skycap.envelope import Envelope
+from skycap.job import JobState, JobType
+from skycap.outcome import Cancelled, Completed, Discarded, HandedBack, Outcome, Retry, Snoozed
+from skycap.payload import Payload
+from skycap.worker.verdict import Policy, verdict
+
+P = TypeVar("P", bound=Payload)
+
+_QUEUE_DEFAULT = Backoff(first=timedelta(seconds=5), factor=2, attempts=3)
+_STATE_AFTER: dict[type[Outcome], JobState] = {
+    Completed: JobState.COMPLETED,
+    Cancelled: JobState.CANCELLED,
+    Discarded: JobState.DISCARDED,
+    Retry: JobState.RETRYABLE,
+    Snoozed: JobState.SCHEDULED,
+    HandedBack: JobState.AVAILABLE,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mail:
+    """One mail that the handler asked for."""
+
+    to: str
+    template: str
+    message_id: str
+    key: str | None
+    locale: str | None
+    on_unknown: OnUnknown
+    variables: dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performed:
+    """What one attempt did: the state the job would be in, and everything the handler asked for."""
+
+    outcome: Outcome
+    mails: list[Mail] = field(default_factory=list[Mail])
+    enqueued: list[Payload] = field(default_factory=list[Payload])
+
+    @property
+    def state(self) -> JobState:
+        return _STATE_AFTER[type(self.outcome)]
+
+    @property
+    def result(self) -> Any:
+        """What the handler returned; None when it did not complete."""
+        return self.outcome.result if isinstance(self.outcome, Completed) else None
+
+
+async def perform(
+    job_type: JobType[P],
+    payload: P,
+    *,
+    settings: object = None,
+    db: Database | None = None,
+    attempt: int = 1,
+    snoozes: int = 0,
+    now: datetime | None = None,
+) -> Performed:
+    """One attempt of ``job_type`` with ``payload``, which travels through its JSON form as it would in production.
+
+    ``db`` is anything with asyncpg's words (a real connection, or a stand-in that returns rows); a handler that
+    asks for a database without one fails the test. Raises nothing that the handler raises: that is the outcome.
+    """
+    if not isinstance(payload, job_type.payload):
+        raise TypeError(f"{job_type.kind} takes {job_type.payload.__name__}, not {type(payload).__name__}")
+    travelled = Envelope.from_json(BaseClient().envelope(payload).to_json())
+    policy = Policy(backoff=job_type.backoff or _QUEUE_DEFAULT, timeout=job_type.timeout or timedelta(minutes=5))
+    job = RunningJob(
+        id=travelled.id,
+        kind=travelled.kind,
+        queue=travelled.queue,
+        attempt=attempt,
+        max_attempts=policy.backoff.attempts,
+        enqueued_at=travelled.enqueued_at,
+    )
+    context = _TestContext(job, job_type.plugin, settings=settings, db=db, now=now or datetime.now(UTC))
+    error: BaseException | None = None
+    result: Any = None
+    try:
+        result = await job_type.handler(context, job_type.payload.model_validate(travelled.payload))
+    except AssertionError:
+        raise  # the test's own, from a stand-in that it gave
+    except BaseException as raised:  # noqa: BLE001 - signals are no Exceptions; the verdict is about all of them
+        error = raised
+    outcome = verdict(error, result, attempt=attempt, snoozes=snoozes, policy=policy)
+    if isinstance(outcome, Completed):
+        outcome = Completed(result=json.loads(json.dumps(outcome.result)))
+    return Performed(outcome=outcome, mails=context.mails, enqueued=context.payloads)
+
+
+class _TestContext:
+    def __init__(self, job: RunningJob, plugin: str, *, settings: object, db: Database | None, now: datetime) -> None:
+        self.job = job
+        self.settings: Any = settings
+        self.log = cast("Log", structlog.get_logger(f"skycap.plugin.{plugin}"))
+        self.mails: list[Mail] = []
+        self.payloads: list[Payload] = []
+        self._db = db
+        self._now = now
+
+    @property
+    def db(self) -> Database:
+        if self._db is None:
+            raise AssertionError("the handler uses ctx.db: give perform(…, db=…) one")
+        return self._db
+
+    @property
+    def mailer(self) -> Mailer:
+        return _Outbox(self.mails)
+
+    async def enqueue(self, payload: Payload, *, delay: timedelta | None = None) -> Enqueued:
+        self.payloads.append(payload)
+        state = JobState.SCHEDULED if delay else JobState.AVAILABLE
+        return Enqueued(job_id=BaseClient().envelope(payload).id, state=state, duplicate=False)
+
+    def now(self) -> datetime:
+        return self._now
+
+
+class _Outbox:
+    def __init__(self, mails: list[Mail]) -> None:
+        self._mails = mails
+
+    async def send(
+        self,
+        to: str,
+        template: str,
+        /,
+        *,
+        key: str | None = None,
+        locale: str | None = None,
+        on_unknown: OnUnknown = "resend",
+        **variables: object,
+    ) -> str:
+        message_id = f"<test-{len(self._mails) + 1}@example.com>"
+        self._mails.append(
+            Mail(
+                to=to,
+                template=template,
+                message_id=message_id,
+                key=key,
+                locale=locale,
+                on_unknown=on_unknown,
+                variables=variables,
+            )
+        )
+        return message_id

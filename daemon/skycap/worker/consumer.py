@@ -1,0 +1,208 @@
+"""Consumer: one queue's loop. Each turn settles what ended and claims what there is room for, in one call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+import structlog
+
+from skycap.backoff import Backoff
+from skycap.engine.queue import Claim, Queue, Settlement, Step
+from skycap.errors import Unavailable
+from skycap.outcome import Cancelled, HandedBack, Outcome
+from skycap.worker.leases import Leases
+
+_log = structlog.get_logger("skycap.consumer")
+
+Ending = Literal["drain", "lost", "cancel"]
+
+IDLE_TURN = timedelta(seconds=2)
+"""An idle queue is looked at this often even if no doorbell rings: one may be lost with the worker that heard it."""
+
+_REDIS_AWAY = Backoff(first=timedelta(milliseconds=100), factor=2, longest=timedelta(seconds=2), attempts=1)
+
+
+@dataclass(kw_only=True)
+class _Running:
+    claim: Claim
+    task: asyncio.Task[None]
+    ending: Ending | None = None
+
+
+class Consumer:
+    """Runs the jobs of one queue, ``concurrency`` at a time, until it is told to drain."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        perform: Callable[[Claim], Awaitable[Outcome]],
+        *,
+        worker: str,
+        concurrency: int,
+        lease: timedelta,
+        poison_after: int,
+    ) -> None:
+        self.queue = queue
+        self._perform = perform
+        self._worker = worker
+        self.concurrency = concurrency
+        self._lease = lease
+        self._poison_after = poison_after
+        self._leases = Leases(queue, lease=lease, on_end=self._lease_ended)
+        self._running: dict[tuple[str, int], _Running] = {}
+        self._ended: list[Settlement] = []
+        self._has_news = asyncio.Event()
+        self._may_ring = asyncio.Event()
+        self._draining = False
+        self._last_turn = self._last_try = time.monotonic()
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def since_last_turn(self) -> timedelta:
+        """How long ago the loop last got an answer from Redis: the proof that it makes progress."""
+        return timedelta(seconds=time.monotonic() - self._last_turn)
+
+    @property
+    def since_last_try(self) -> timedelta:
+        """How long ago the loop last turned, whether or not Redis answered: a restart would not bring Redis back."""
+        return timedelta(seconds=time.monotonic() - self._last_try)
+
+    async def run(self) -> None:
+        """Consume until drained; then everything that ran here is settled, or Redis could not be told."""
+        async with asyncio.TaskGroup() as group:
+            companions = [group.create_task(self._leases.keep()), group.create_task(self._listen())]
+            try:
+                await self._consume()
+            finally:
+                await _cancelled(companions)
+
+    def drain(self) -> None:
+        """Take no more jobs; ``run`` returns when the running ones have ended."""
+        self._draining = True
+        self._has_news.set()
+
+    def hand_back(self) -> None:
+        """Cancel what still runs; these jobs are available to other workers at once, attempt given back."""
+        for running in self._running.values():
+            self._end(running, "drain")
+
+    @property
+    def _is_drained(self) -> bool:
+        return self._draining and not self._running and not self._ended
+
+    async def _consume(self) -> None:
+        misses = 0
+        while not self._is_drained:
+            try:
+                step = await self._turn()
+            except Unavailable as error:
+                misses += 1
+                if misses == 1:
+                    _log.warning("redis is away; running jobs go on", queue=self.queue.name, problem=str(error))
+                await self._news_within(_REDIS_AWAY.wait(misses))
+                continue
+            if misses:
+                _log.info("redis is back", queue=self.queue.name)
+                misses = 0
+            await self._news(step)
+
+    async def _turn(self) -> Step:
+        self._has_news.clear()
+        self._last_try = time.monotonic()
+        settlements, self._ended = self._ended, []
+        want = 0 if self._draining else self.concurrency - len(self._running)
+        try:
+            step = await self.queue.step(
+                settlements, want=want, worker=self._worker, lease=self._lease, poison_after=self._poison_after
+            )
+        except BaseException:
+            self._ended = settlements + self._ended
+            raise
+        self._last_turn = time.monotonic()
+        for settlement in settlements:
+            self._leases.release(settlement.claim)
+        for settlement in step.rejected:
+            _log.warning("outcome ignored: the lease was lost", job=settlement.claim.job_id)
+        for claim in step.claims:
+            self._start(claim)
+        return step
+
+    async def _news(self, step: Step) -> None:
+        """Wait until a turn is worth making, or none is needed any more."""
+        if self._is_drained:
+            return
+        if len(self._running) < self.concurrency and not self._draining:
+            self._may_ring.set()
+        await self._news_within(IDLE_TURN if step.next_event is None else min(step.next_event, IDLE_TURN))
+
+    async def _news_within(self, limit: timedelta) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit.total_seconds()):
+                await self._has_news.wait()
+
+    async def _listen(self) -> None:
+        while True:
+            await self._may_ring.wait()
+            self._may_ring.clear()
+            try:
+                await self.queue.doorbell(IDLE_TURN)
+            except Unavailable:
+                continue  # the loop itself meets the same fault, logs it and waits
+            self._has_news.set()
+
+    def _start(self, claim: Claim) -> None:
+        self._leases.hold(claim)
+        task = asyncio.create_task(self._work(claim), name=f"job {claim.job_id}")
+        self._running[claim.key] = _Running(claim=claim, task=task)
+
+    async def _work(self, claim: Claim) -> None:
+        try:
+            outcome: Outcome | None = await self._perform(claim)
+        except asyncio.CancelledError:
+            outcome = self._outcome_of_cancellation(claim)
+        running = self._running.pop(claim.key)
+        if outcome is None or running.ending == "lost":
+            self._leases.release(claim)
+        else:
+            self._ended.append(Settlement(claim=claim, outcome=outcome))
+        self._has_news.set()
+
+    def _outcome_of_cancellation(self, claim: Claim) -> Outcome | None:
+        match self._running[claim.key].ending:
+            case "lost":
+                return None
+            case "cancel":
+                return Cancelled(reason="cancelled on request")
+            case _:
+                return HandedBack()
+
+    def _lease_ended(self, claim: Claim, word: str) -> None:
+        running = self._running.get(claim.key)
+        if running is None:
+            return
+        if word == "lost":
+            _log.warning("lease lost; the job runs elsewhere", job=claim.job_id, queue=self.queue.name)
+        self._end(running, "lost" if word == "lost" else "cancel")
+
+    def _end(self, running: _Running, ending: Ending) -> None:
+        if running.ending is None:
+            running.ending = ending
+            running.task.cancel()
+
+
+async def _cancelled(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel the tasks, and return when all have ended."""
+    # Until Python 3.12, wait_for, by which redis-py sends, may swallow a cancellation: so one is not always enough.
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=0.1)

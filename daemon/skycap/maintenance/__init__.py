@@ -1,0 +1,1 @@
+"""What the fleet does once, whoever of it does it: schedules."""

@@ -1,0 +1,1 @@
+"""The mails that skycap sends: templates and their translations, and no code."""

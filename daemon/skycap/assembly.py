@@ -1,0 +1,196 @@
+"""Builds the parts of one daemon from its settings, and joins them; nothing here connects or runs yet."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from skycap.client import AsyncClient
+from skycap.engine.broker import QueueBroker
+from skycap.errors import ConfigurationError, PluginError
+from skycap.http.health import Vitals
+from skycap.http.server import HttpServer
+from skycap.installation import load_plugins, queues
+from skycap.maintenance.clock import Clock
+from skycap.services.database import DatabasePool
+from skycap.services.ledger import MailLedger
+from skycap.services.mailer import MailService
+from skycap.services.migrations import migrate
+from skycap.services.smtp import SmtpPool, Tls
+from skycap.services.templates import Templates
+from skycap.worker.consumer import Consumer
+from skycap.worker.executor import Executor
+from skycap.worker.job_context import Services
+from skycap.worker.verdict import Policy
+from skycap.worker.worker import Worker, worker_id
+
+if TYPE_CHECKING:
+    from skycap.job import JobType
+    from skycap.registry import Registry
+    from skycap.settings import Settings
+    from skycap.settings.database import DatabaseAddress
+
+_STATEMENTS = 1000
+"""Prepared statements that a connection remembers: the backend's own figure."""
+
+_TLS: dict[str, Tls] = {"required": "starttls", "opportunistic": "opportunistic", "off": "off"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Daemon:
+    """The parts of one daemon, in the order they are started."""
+
+    id: str
+    settings: Settings
+    registry: Registry
+    broker: QueueBroker
+    client: AsyncClient
+    database: DatabasePool | None
+    smtp: SmtpPool | None
+    worker: Worker
+    clock: Clock
+    http: HttpServer | None
+
+
+def assemble(settings: Settings) -> Daemon:
+    """Raises ConfigurationError for whatever no daemon should start with."""
+    registry = load_plugins(settings)
+    _check_kinds(registry, settings)
+    url = settings.require_redis().unmasked
+    broker = QueueBroker(url)
+    client = AsyncClient(url)
+    database = _database(settings)
+    smtp = _smtp(settings)
+    templates = Templates(registry.template_loaders(), brand=settings.brand.model_dump())
+    templates.check()
+    mail = None
+    if database is not None and smtp is not None:
+        mail = MailService(
+            templates=templates,
+            ledger=MailLedger(database),
+            smtp=smtp,
+            sender=settings.require_sender(),
+            before_send=lambda message: registry.notify("before_send", message=message),
+        )
+    executor = Executor(
+        registry=registry,
+        broker=broker,
+        services=Services(client=client, database=database, mailer_for=mail.for_job if mail else None),
+        policy_of=lambda job_type: _policy(job_type, settings),
+        unknown_kind_wait=timedelta(hours=settings.worker.unknown_kind_hours),
+    )
+    name = worker_id()
+    consumers = [
+        Consumer(
+            queue,
+            executor.run,
+            worker=name,
+            concurrency=settings.queues[queue.name].concurrency,
+            lease=timedelta(seconds=settings.worker.lease_seconds),
+            poison_after=settings.worker.poison_after,
+        )
+        for queue in queues(broker.link, settings)
+    ]
+    worker = Worker(consumers)
+    vitals = Vitals(
+        redis=lambda: _ping(broker),
+        database=database.ping if database else None,
+        queues={consumer.queue.name: consumer.queue for consumer in consumers},
+        since_last_turn=lambda: worker.since_last_turn,
+        is_draining=lambda: worker.is_draining,
+        checks=registry.health_checks(),
+    )
+    return Daemon(
+        id=name,
+        settings=settings,
+        registry=registry,
+        broker=broker,
+        client=client,
+        database=database,
+        smtp=smtp,
+        worker=worker,
+        clock=Clock(registry.schedules, {consumer.queue.name: consumer.queue for consumer in consumers}),
+        http=_http(settings, vitals),
+    )
+
+
+def _check_kinds(registry: Registry, settings: Settings) -> None:
+    used = [(job_type.plugin, job_type.payload.payload_spec) for job_type in registry.job_types]
+    used += [(schedule.plugin, schedule.payload.payload_spec) for schedule in registry.schedules]
+    for plugin, spec in used:
+        if spec.queue not in settings.queues:
+            raise PluginError(
+                f"plugin {plugin}: {spec.kind} goes to queue {spec.queue!r}, which is not configured; "
+                f"add a [queues.{spec.queue}] table"
+            )
+    kinds = {job_type.kind for job_type in registry.job_types}
+    broken = any(plugin.error for plugin in registry.plugins)
+    for kind in settings.jobs:
+        # The kind may be that of a plugin that could not be loaded, which is named already.
+        if kind not in kinds and not broken:
+            raise ConfigurationError(f"jobs.{kind}: no plugin handles this kind; known: {', '.join(sorted(kinds))}")
+
+
+def _policy(job_type: JobType, settings: Settings) -> Policy:
+    """The admin's word for the kind, else the author's, else the queue's."""
+    kind, queue = job_type.kind, job_type.queue
+    return Policy(
+        backoff=settings.retry_of(kind, queue=queue, declared=job_type.backoff),
+        timeout=settings.timeout_of(kind, queue=queue, declared=job_type.timeout),
+    )
+
+
+def _database(settings: Settings) -> DatabasePool | None:
+    configured, address = settings.database, settings.database.url
+    if address is None:
+        return None
+    return DatabasePool(
+        dsn=address.dsn,
+        size=configured.pool_size,
+        connect_timeout=timedelta(seconds=configured.connect_timeout_seconds),
+        statement_timeout=timedelta(seconds=configured.statement_timeout_seconds),
+        lock_timeout=timedelta(seconds=configured.lock_timeout_seconds),
+        slow_query=timedelta(milliseconds=configured.slow_query_ms),
+        statement_cache_size=_statement_cache_size(address),
+        prepare=migrate if configured.migrate else None,
+    )
+
+
+def _statement_cache_size(address: DatabaseAddress) -> int:
+    # Behind a transaction pooler the next statement may go to a server that has never seen the prepared one.
+    if address.pgbouncer:
+        return 0
+    return _STATEMENTS if address.statement_cache_size is None else address.statement_cache_size
+
+
+def _smtp(settings: Settings) -> SmtpPool | None:
+    configured, address = settings.smtp, settings.smtp.url
+    if address is None:
+        return None
+    return SmtpPool(
+        host=address.host,
+        port=address.port,
+        tls="implicit" if address.implicit_tls else _TLS[configured.starttls],
+        username=address.username,
+        password=address.password,
+        ca_file=configured.ca_file,
+        connections=configured.connections,
+        connect_timeout=timedelta(seconds=configured.connect_timeout_seconds),
+        command_timeout=timedelta(seconds=configured.command_timeout_seconds),
+        data_timeout=timedelta(seconds=configured.data_timeout_seconds),
+    )
+
+
+def _http(settings: Settings, vitals: Vitals) -> HttpServer | None:
+    if not settings.http.enabled:
+        return None
+    bind = settings.http.bind
+    return HttpServer(vitals, host=bind.host, port=bind.port, path=bind.path)
+
+
+async def _ping(broker: QueueBroker) -> timedelta:
+    began = time.perf_counter()
+    await broker.link.command("PING")
+    return timedelta(seconds=time.perf_counter() - began)

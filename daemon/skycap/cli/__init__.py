@@ -1,0 +1,97 @@
+"""The command line. Each verb lives in a module of its own that is imported only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn, cast
+
+import click
+
+from skycap.cli.exits import Exit
+from skycap.cli.loading import uncollected
+from skycap.errors import ConfigurationError, Refused, SkycapError, Unavailable
+from skycap.observe import logs
+
+_VERBS = {
+    "run": ("skycap.cli.run:run", "Run the daemon in the foreground."),
+    "demo": ("skycap.cli.demo:demo", "Deliver a sample booking confirmation, with everything it needs."),
+    "enqueue": ("skycap.cli.enqueue:enqueue", "Enqueue one job."),
+    "jobs": ("skycap.cli.jobs:jobs", "List, show, cancel and retry jobs."),
+    "queues": ("skycap.cli.queues:queues", "List, pause and resume queues."),
+    "dead": ("skycap.cli.dead:dead", "List, show, redrive and discard dead letters."),
+    "schedules": ("skycap.cli.schedules:schedules", "List schedules, and run one now."),
+    "kinds": ("skycap.cli.kinds:kinds", "List the kinds of jobs and their payloads."),
+    "plugins": ("skycap.cli.plugins:plugins", "List the plugins."),
+    "config": ("skycap.cli.config:config", "Show the configuration, or its commented reference."),
+    "db": ("skycap.cli.db:db", "Bring skycap's own tables up to date."),
+}
+
+
+class _Verbs(click.Group):
+    """Knows its verbs by name, and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _VERBS:
+            return None
+        module, _, name = _VERBS[cmd_name][0].partition(":")
+        with uncollected():
+            return cast("click.Command", getattr(importlib.import_module(module), name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _VERBS.items()])
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="skycap", message="skycap %(version)s")
+def skycap() -> None:
+    """Run a travel company's background jobs."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command; errors become one line and an exit code (sysexits.h)."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    logs.configure(level="warning", style="console")
+    try:
+        code = skycap.main(arguments, prog_name="skycap", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except click.Abort:
+        return Exit.INTERRUPTED
+    except (ConfigurationError, Unavailable, Refused, SkycapError) as error:
+        click.echo(f"skycap: {error}", err=True)
+        return _exit_code(error)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; keep Python from complaining about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+    except Exception:  # noqa: BLE001 - the last line of defence, which shows what it caught
+        traceback.print_exc()
+        return Exit.INTERNAL
+    return code if isinstance(code, int) else Exit.DONE
+
+
+def _exit_code(error: SkycapError) -> Exit:
+    match error:
+        case ConfigurationError():
+            return Exit.CONFIGURATION
+        case Unavailable():
+            return Exit.UNAVAILABLE
+        case Refused():
+            return Exit.USAGE
+        case _:
+            return Exit.INTERNAL

@@ -1,0 +1,47 @@
+"""``skycap config``: what is configured, and what could be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from skycap.cli.options import config_option
+from skycap.cli.output import json_option, print_json, print_table
+from skycap.settings import load_settings, reference
+
+
+@click.group
+def config() -> None:
+    """Show the configuration, or its commented reference."""
+
+
+@config.command("show")
+@config_option
+@json_option
+def show_config(config: Path | None, as_json: bool) -> None:
+    """Print the settings in force and where each comes from, secrets masked."""
+    settings = load_settings(config)
+    values = settings.model_dump(mode="json")
+    if as_json:
+        print_json(values)
+        return
+    rows = [(key, json.dumps(value, ensure_ascii=False), settings.origin(key)) for key, value in _leaves(values)]
+    print_table(("key", "value", "from"), rows)
+
+
+@config.command("reference")
+def print_reference() -> None:
+    """Print every setting with its default and what it means; config/skycap.toml is made by this."""
+    click.echo(reference(), nl=False)
+
+
+def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(cast("Mapping[str, Any]", value), f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value

@@ -1,0 +1,61 @@
+"""What most commands need first: the settings, and a way to the queues."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from skycap.engine.link import Link
+from skycap.engine.queue import Queue
+from skycap.installation import queues
+from skycap.job import Job
+from skycap.settings import Settings, load_settings
+
+
+def settings_of(config: Path | None, overrides: Mapping[str, object] | None = None) -> Settings:
+    """The settings; where no Redis is configured, those of embedded servers that run on the same data folder."""
+    from skycap.embedded import read_addresses
+
+    settings = load_settings(config, overrides=overrides)
+    if settings.redis.url is not None or settings.production:
+        return settings
+    running = read_addresses(settings.state_dir())
+    if running is None:
+        return settings
+    return load_settings(
+        config,
+        overrides={"redis.url": running.redis_url, "database.url": running.database_url} | dict(overrides or {}),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queues:
+    """All configured queues, by name."""
+
+    by_name: Mapping[str, Queue]
+
+    def named(self, name: str) -> Queue:
+        if name not in self.by_name:
+            raise click.UsageError(f"there is no queue {name!r}; configured: {', '.join(self.by_name)}")
+        return self.by_name[name]
+
+    async def find(self, job_id: str) -> tuple[Queue, Job]:
+        """The job, wherever it is; raises UsageError when no queue has it."""
+        for queue in self.by_name.values():
+            job = await queue.get(job_id)
+            if job is not None:
+                return queue, job
+        raise click.UsageError(f"no queue has a job {job_id}; finished jobs are kept for a while only")
+
+
+@asynccontextmanager
+async def connected_queues(settings: Settings) -> AsyncGenerator[Queues]:
+    link = Link.to(settings.require_redis().unmasked)
+    try:
+        yield Queues(by_name={queue.name: queue for queue in queues(link, settings)})
+    finally:
+        await link.close()

@@ -1,0 +1,52 @@
+"""What ``skycap run`` does once the settings are known: the part that loads the whole daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from skycap.assembly import assemble
+from skycap.errors import ConfigurationError
+from skycap.settings import Settings, load_settings
+from skycap.supervisor import supervise
+
+
+def serve(settings: Settings, config: Path | None, overrides: Mapping[str, object], *, embedded: bool) -> None:
+    """Run the daemon until it is told to stop; ``embedded`` starts the servers that ``settings`` name no address of."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings, config, overrides, embedded=embedded))
+
+
+async def _serve(settings: Settings, config: Path | None, overrides: Mapping[str, object], *, embedded: bool) -> None:
+    async with AsyncExitStack() as closing:
+        if embedded:
+            addresses = await _start_embedded(settings, closing)
+            settings = load_settings(config, overrides={**overrides, **addresses})
+        await supervise(assemble(settings))
+
+
+async def _start_embedded(settings: Settings, closing: AsyncExitStack) -> dict[str, object]:
+    """The addresses of the servers that had to be started."""
+    from skycap.embedded import EmbeddedServers  # production does not have what it needs
+
+    if settings.production:
+        raise ConfigurationError("--embedded: not in production (SKYCAP_ENV); configure redis.url and database.url")
+    needs = {"redis": settings.redis.url is None, "database": settings.database.url is None}
+    if not any(needs.values()):
+        return {}
+    servers = await closing.enter_async_context(EmbeddedServers(settings.state_dir(), **needs))
+    return {
+        **({"redis.url": servers.redis_url} if needs["redis"] else {}),
+        **({"database.url": servers.database_url} if needs["database"] else {}),
+    }
+
+
+def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
+    """That of uvloop where the extra of that name is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.Loop

@@ -1,0 +1,1 @@
+"""The small status endpoint: liveness, readiness and what the existing dashboards read."""

@@ -1,0 +1,173 @@
+"""Supervisor: the life of one daemon, from its start to the last settled job."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+import structlog
+
+from skycap.assembly import Daemon
+from skycap.observe.systemd import Notifier
+
+_log = structlog.get_logger("skycap.supervisor")
+
+STALLED_AFTER = timedelta(seconds=15)
+"""A consumer this long without an answer from Redis, while Redis is there, makes no progress."""
+
+REPORT_INTERVAL = timedelta(seconds=5)
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+async def supervise(daemon: Daemon) -> None:
+    """Run the daemon until SIGTERM or SIGINT, then drain it; a second signal hands the running jobs back at once.
+
+    Raises what a part that died raised.
+    """
+    faulthandler.enable()  # the watchdog's SIGABRT then leaves every stack in the journal
+    notifier = Notifier()
+    stop = asyncio.Event()
+    async with AsyncExitStack() as closing, _signals(stop) as hurry:
+        await _start(daemon, closing)
+        await _tell_plugins_of_the_start(daemon, stop)
+        if not stop.is_set():
+            notifier.ready(_status(daemon), http_url=daemon.http.url if daemon.http else "")
+        async with _companions(daemon, notifier):
+            await _until_stopped(daemon, stop)
+            notifier.stopping(f"draining: {_status(daemon)}")
+            await _drain(daemon, notifier, hurry)
+    _log.info("daemon stopped", worker=daemon.id)
+
+
+async def _start(daemon: Daemon, closing: AsyncExitStack) -> None:
+    # Closed in reverse: what handlers use goes last.
+    if daemon.database is not None:
+        closing.push_async_callback(daemon.database.close)
+    if daemon.smtp is not None:
+        closing.push_async_callback(daemon.smtp.close)
+    closing.push_async_callback(daemon.client.close)
+    daemon.broker.is_worker_process = True
+    await daemon.broker.startup()
+    closing.push_async_callback(daemon.broker.shutdown)
+    if daemon.http is not None:
+        await daemon.http.start()
+        closing.push_async_callback(daemon.http.stop)
+    daemon.worker.start()
+    _log.info(
+        "daemon started",
+        worker=daemon.id,
+        queues=[consumer.queue.name for consumer in daemon.worker.consumers],
+        kinds=[job_type.kind for job_type in daemon.registry.job_types],
+    )
+
+
+async def _tell_plugins_of_the_start(daemon: Daemon, stop: asyncio.Event) -> None:
+    telling = asyncio.create_task(daemon.registry.notify("daemon_started", worker_id=daemon.id), name="daemon_started")
+    stopped = asyncio.create_task(stop.wait(), name="stop signal")
+    await asyncio.wait((telling, stopped), return_when=asyncio.FIRST_COMPLETED)
+    for task in (telling, stopped):
+        task.cancel()
+
+
+async def _until_stopped(daemon: Daemon, stop: asyncio.Event) -> None:
+    """Return at the first stop signal, or raise what the worker or the clock raised; then nothing ticks any more."""
+    stopped = asyncio.create_task(stop.wait(), name="stop signal")
+    parts = [
+        asyncio.create_task(daemon.worker.ended(), name="worker"),
+        asyncio.create_task(daemon.clock.run(), name="clock"),
+    ]
+    try:
+        done, _ = await asyncio.wait((stopped, *parts), return_when=asyncio.FIRST_COMPLETED)
+        for part in done:
+            part.result()
+    finally:
+        for task in (stopped, *parts):
+            task.cancel()
+
+
+async def _drain(daemon: Daemon, notifier: Notifier, hurry: asyncio.Event) -> None:
+    grace = timedelta(seconds=daemon.settings.worker.grace_seconds)
+    _log.info("draining", jobs=daemon.worker.running, grace_seconds=grace.total_seconds())
+    notifier.extend(grace + timedelta(seconds=10))
+    draining = asyncio.create_task(_until_drained(daemon, grace), name="drain")
+    hurried = asyncio.create_task(hurry.wait(), name="second signal")
+    await asyncio.wait((draining, hurried), return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    if not draining.done():
+        draining.cancel()
+        await daemon.worker.drain(timedelta(0))
+    else:
+        draining.result()
+
+
+async def _until_drained(daemon: Daemon, grace: timedelta) -> None:
+    """Jobs and plugins have the same time to come to their end."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(daemon.worker.drain(grace))
+        group.create_task(_tell_plugins_of_the_end(daemon, grace))
+
+
+async def _tell_plugins_of_the_end(daemon: Daemon, grace: timedelta) -> None:
+    try:
+        async with asyncio.timeout(grace.total_seconds()):
+            await daemon.registry.notify("daemon_stopping", worker_id=daemon.id)
+    except TimeoutError:
+        _log.warning("grace period over; a plugin was not done", hook="daemon_stopping")
+
+
+@asynccontextmanager
+async def _signals(stop: asyncio.Event) -> AsyncGenerator[asyncio.Event]:
+    """The first stop signal sets ``stop``, a further one the event that this yields."""
+    hurry = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def received() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for each in _STOP_SIGNALS:
+        loop.add_signal_handler(each, received)
+    try:
+        yield hurry
+    finally:
+        for each in _STOP_SIGNALS:
+            loop.remove_signal_handler(each)
+
+
+@asynccontextmanager
+async def _companions(daemon: Daemon, notifier: Notifier) -> AsyncGenerator[None]:
+    """What runs beside the worker, and ends with it."""
+    tasks = [
+        asyncio.create_task(notifier.feed_watchdog(lambda: _is_alive(daemon)), name="watchdog"),
+        asyncio.create_task(_report(daemon, notifier), name="status"),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _report(daemon: Daemon, notifier: Notifier) -> None:
+    said = ""
+    while True:
+        await asyncio.sleep(REPORT_INTERVAL.total_seconds())
+        status = f"draining: {_status(daemon)}" if daemon.worker.is_draining else _status(daemon)
+        if status != said:
+            notifier.status(status)
+            said = status
+
+
+def _is_alive(daemon: Daemon) -> bool:
+    return daemon.worker.since_last_try < STALLED_AFTER
+
+
+def _status(daemon: Daemon) -> str:
+    return ", ".join(
+        f"{consumer.queue.name} {consumer.running}/{consumer.concurrency}" for consumer in daemon.worker.consumers
+    )

@@ -1,0 +1,115 @@
+"""``skycap demo``: what a stranger sees first, and that nothing outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from tests.support.daemons import CLEAN, skycap
+from tests.support.workers import PATIENCE, eventually
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    return {"XDG_STATE_HOME": str(tmp_path)}
+
+
+async def test_the_demo_delivers_a_booking_confirmation(home: dict[str, str]) -> None:
+    done = await skycap("demo", "--json", environ=home)
+    assert done.code == 0, done.err
+    assert set(done.json) == {"delivered", "http", "jobs"}
+    (job,) = done.json["jobs"]
+    assert set(job) == {"id", "kind", "state", "attempts", "milliseconds", "messageId", "file"}
+    assert (done.json["delivered"], job["kind"], job["state"], job["attempts"]) == (
+        *(1, "send-booking-confirmation", "completed", 1),
+    )
+    mail = _mail(job["file"])
+    assert mail["Message-ID"] == job["messageId"]
+    assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
+
+
+def _mail(file: str) -> EmailMessage:
+    return message_from_bytes(Path(file).read_bytes(), policy=policy.default)
+
+
+async def test_it_prints_what_the_readme_shows_and_can_be_repeated(home: dict[str, str]) -> None:
+    shown = re.search(r"\$ ./skycap demo\n(.*?)```", README.read_text(), re.DOTALL)
+    assert shown is not None
+    for _ in range(2):
+        done = await skycap("demo", environ=home)
+        assert done.code == 0, done.err
+        assert _shape(done.err + done.out) == _shape(shown[1])
+
+
+def _shape(text: str) -> list[str]:
+    """The lines with their numbers, ids and paths left out."""
+    lines = (re.sub(r"\S*[0-9/]\S*", "#", " ".join(line.split())) for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+async def test_killed_it_leaves_no_process_and_no_port(home: dict[str, str]) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "skycap", "demo", "--json", "--keep"),
+        env={**CLEAN, **home},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(PATIENCE.total_seconds()):
+        text = (await process.stdout.readuntil(b"\n}\n")).decode()
+    url = re.search(r'"http": "(.+)"', text)
+    assert url is not None
+    async with ClientSession(url[1]) as http:
+        async with http.get("/api/health") as response:
+            assert response.status == 200
+        children = _descendants(process.pid)
+        assert len(children) >= 3, "the daemon, Valkey and PostgreSQL"
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+
+        async def all_gone() -> bool:
+            return not any(_is_alive(child) for child in children)
+
+        await eventually(all_gone)
+        with pytest.raises(OSError, match="onnect"):
+            await http.get("/api/health")
+
+
+def _descendants(pid: int) -> list[int]:
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        parents.setdefault(int(fields[1]), []).append(int(entry.parent.name))
+    found: list[int] = []
+    waiting = [pid]
+    while waiting:
+        children = parents.get(waiting.pop(), [])
+        found += children
+        waiting += children
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    try:
+        return state.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,141 @@
+"""Every snippet of every README runs, or is a file that does."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import re
+import shlex
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from babel.messages.pofile import read_po
+
+from skycap import AsyncClient
+from skycap.cli import skycap
+from skycap.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[1]
+READMES = sorted([ROOT / "README.md", *ROOT.glob("*/README.md")])
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Snippet:
+    file: Path
+    number: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}-{self.number}-{self.language}"
+
+
+SNIPPETS = [
+    Snippet(file, number, language, text)
+    for file in READMES
+    for number, (language, text) in enumerate(FENCE.findall(file.read_text()), 1)
+]
+
+
+def of(*languages: str) -> pytest.MarkDecorator:
+    chosen = [snippet for snippet in SNIPPETS if snippet.language in languages]
+    assert chosen
+    return pytest.mark.parametrize("snippet", chosen, ids=str)
+
+
+def test_every_folder_explains_itself() -> None:
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))}
+    assert folders == {"config", "daemon", "plugins", "systemd", "templates", "tests"}
+    assert [folder for folder in sorted(folders) if not (ROOT / folder / "README.md").exists()] == []
+
+
+def test_every_snippet_is_of_a_kind_that_is_checked() -> None:
+    checked = {"python", "console", "toml", "ini", "jinja", "po", "mermaid", "text"}
+    assert [str(snippet) for snippet in SNIPPETS if snippet.language not in checked] == []
+
+
+@of("python")
+async def test_python_runs(snippet: Snippet, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SKYCAP_REDIS_URL", redis_url)
+    module: dict[str, Any] = {"__name__": "snippet"}
+    # "dont_inherit": this file's own future imports are none of the snippet's business.
+    exec(compile(snippet.text, str(snippet), "exec", dont_inherit=True), module)  # noqa: S102 - it is our own text
+    tests = [value for name, value in module.items() if name.startswith("test_")]
+    for test in tests:
+        answer = test()
+        if inspect.isawaitable(answer):
+            await answer
+    if "confirm" in module:
+        job_id = await module["confirm"]("b1", "u1", "ada@example.com")
+        async with AsyncClient(redis_url) as client:
+            job = await client.queue("email").get(job_id)
+        assert job is not None
+        assert job.payload["userEmail"] == "ada@example.com"
+
+
+def test_the_plugin_in_the_readme_is_the_one_in_the_examples() -> None:
+    example = (ROOT / "plugins" / "examples" / "hello.py").read_text()
+    assert example in {snippet.text for snippet in SNIPPETS if snippet.file == ROOT / "README.md"}
+
+
+@of("toml")
+def test_toml_is_valid(snippet: Snippet) -> None:
+    tomllib.loads(snippet.text)
+
+
+@of("ini")
+def test_environment_files_and_unit_files_are_understood(snippet: Snippet) -> None:
+    lines = [line for line in snippet.text.splitlines() if line and not line.startswith(("#", "["))]
+    assert all("=" in line for line in lines)
+    variables = dict(line.split("=", 1) for line in lines if line.startswith("SKYCAP_"))
+    load_settings(environ=variables)  # raises for a name or a value that it does not understand
+
+
+@of("po")
+def test_translations_are_read(snippet: Snippet) -> None:
+    catalogue = read_po(io.StringIO(snippet.text))
+    ours = read_po(io.BytesIO((ROOT / "templates/skycap_templates/locale/tr.po").read_bytes()))
+    assert [(message.id, message.string) for message in catalogue if message.id] == [
+        (message.id, ours[message.id].string) for message in catalogue if message.id
+    ]
+
+
+@of("console")
+def test_commands_of_skycap_exist_with_their_options(snippet: Snippet) -> None:
+    commands = [line[2:] for line in snippet.text.splitlines() if line.startswith("$ ")]
+    assert commands, "a console snippet shows what to type after a $"
+    for line in commands:
+        words = shlex.split(line)
+        while words and words[0] in {"sudo", "curl"}:
+            words = words[1:]
+        if not words or Path(words[0]).name != "skycap" or words[1:2] == ["test"]:
+            continue
+        _parse(skycap, words[1:])
+
+
+def _parse(command: click.Command, words: list[str]) -> None:
+    while isinstance(command, click.Group):
+        name, found, words = command.resolve_command(click.Context(command), words)
+        assert found is not None, f"there is no {name}"
+        command = found
+    command.make_context(command.name, words, resilient_parsing=True)
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_links_lead_somewhere(readme: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", readme.read_text())
+    assert [link for link in links if not (readme.parent / link).exists()] == []
+
+
+def test_the_guarantees_name_tests_that_exist() -> None:
+    text = (ROOT / "daemon" / "README.md").read_text()
+    names = re.findall(r"`(test_\w+|tests/[\w/]+\.py)`", text)
+    assert len(names) > 5
+    code = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+    missing = [name for name in names if not ((ROOT / name).exists() if "/" in name else f"def {name}(" in code)]
+    assert missing == []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skycap.backoff import Backoff, exponential, fixed
-    from skycap.client import AsyncClient, Enqueued
+    from skycap.client import AsyncClient
     from skycap.context import Context
     from skycap.errors import (
         Cancel,
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     )
     from skycap.health import Health, degraded, down, ok
     from skycap.hookspecs import hookimpl
-    from skycap.job import Job, JobState, JobType
+    from skycap.job import Enqueued, Job, JobState
+    from skycap.job_type import JobType
     from skycap.outcome import Outcome
     from skycap.payload import Payload
     from skycap.plugin import Plugin
@@ -76,12 +77,12 @@ _HOMES = {
     "ConfigurationError": "skycap.errors",
     "Context": "skycap.context",
     "Discard": "skycap.errors",
-    "Enqueued": "skycap.client",
+    "Enqueued": "skycap.job",
     "Health": "skycap.health",
     "InvalidPayload": "skycap.errors",
     "Job": "skycap.job",
     "JobState": "skycap.job",
-    "JobType": "skycap.job",
+    "JobType": "skycap.job_type",
     "MailRefused": "skycap.errors",
     "Outcome": "skycap.outcome",
     "Payload": "skycap.payload",

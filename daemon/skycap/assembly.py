@@ -27,7 +27,7 @@ from skycap.worker.verdict import Policy
 from skycap.worker.worker import Worker, worker_id
 
 if TYPE_CHECKING:
-    from skycap.job import JobType
+    from skycap.job_type import JobType
     from skycap.registry import Registry
     from skycap.settings import Settings
     from skycap.settings.database import DatabaseAddress

@@ -6,13 +6,12 @@ Importing this module loads neither Redis nor taskiq; they are loaded when a cli
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from skycap.envelope import Envelope
 from skycap.errors import Refused
-from skycap.job import Job, JobState, new_id
+from skycap.job import Enqueued, Job, new_id
 from skycap.payload import Payload
 
 if TYPE_CHECKING:
@@ -22,15 +21,6 @@ if TYPE_CHECKING:
     from skycap.engine.queue import Queue
 
 LONGEST_DELAY = timedelta(days=3653)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Enqueued:
-    """What became of an enqueue. ``duplicate``: a job of this id was there already, and nothing was added."""
-
-    job_id: str
-    state: JobState
-    duplicate: bool
 
 
 class BaseClient:

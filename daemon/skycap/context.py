@@ -17,7 +17,7 @@ from typing_extensions import TypeVar
 from skycap.payload import Payload
 
 if TYPE_CHECKING:
-    from skycap.client import Enqueued
+    from skycap.job import Enqueued
 
 S = TypeVar("S", default=None)
 S_co = TypeVar("S_co", default=None, covariant=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from skycap.context import RunningJob
     from skycap.health import HealthCheck
-    from skycap.job import JobType
+    from skycap.job_type import JobType
     from skycap.outcome import Outcome
     from skycap.schedule import Schedule
 

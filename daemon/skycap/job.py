@@ -1,28 +1,15 @@
-"""Job: one request to do one thing, as it is stored; JobType: what a worker knows about its kind."""
+"""Job: one request to do one thing, as it is stored."""
 
 from __future__ import annotations
 
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic
-
-from typing_extensions import TypeVar
-
-from skycap.backoff import Backoff
-from skycap.payload import Payload
-
-if TYPE_CHECKING:
-    from skycap.context import Context
-
-P_co = TypeVar("P_co", bound=Payload, default=Payload, covariant=True)
-
-Handler = Callable[..., Awaitable[Any]]
-"""``async def handler(ctx, payload) -> result``; further parameters may be taskiq dependencies."""
+from typing import Any
 
 
 class JobState(StrEnum):
@@ -70,30 +57,12 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobType(Generic[P_co]):
-    """A registered kind: its payload class, its handler and how the worker treats it.
+class Enqueued:
+    """What became of an enqueue. ``duplicate``: a job of this id was there already, and nothing was added."""
 
-    ``backoff`` and ``timeout`` are None where the author left them to the queue's configuration.
-    """
-
-    payload: type[P_co]
-    handler: Handler
-    plugin: str
-    backoff: Backoff | None = None
-    timeout: timedelta | None = None
-    settings: Any = field(default=None, compare=False)
-
-    @property
-    def kind(self) -> str:
-        return self.payload.payload_spec.kind
-
-    @property
-    def queue(self) -> str:
-        return self.payload.payload_spec.queue
-
-    async def __call__(self, ctx: Context[Any], payload: Payload) -> Any:
-        """Run the handler itself: what an author's unit test may do."""
-        return await self.handler(ctx, payload)
+    job_id: str
+    state: JobState
+    duplicate: bool
 
 
 def new_id() -> str:

@@ -16,7 +16,7 @@ from skycap.backoff import Backoff
 from skycap.context import Context
 from skycap.health import Health, HealthCheck
 from skycap.hookspecs import hookimpl
-from skycap.job import JobType
+from skycap.job_type import JobType
 from skycap.payload import Payload
 from skycap.schedule import Schedule
 

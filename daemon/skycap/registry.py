@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from skycap.errors import InvalidPayload, PluginError, Undecodable, UnknownKind
 from skycap.hookspecs import PROJECT, HookSpecs
-from skycap.job import JobType
+from skycap.job_type import JobType
 from skycap.payload import Payload, PayloadSpec
 
 if TYPE_CHECKING:

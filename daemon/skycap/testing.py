@@ -18,10 +18,11 @@ from typing import Any, TypeVar, cast
 import structlog
 
 from skycap.backoff import Backoff
-from skycap.client import BaseClient, Enqueued
+from skycap.client import BaseClient
 from skycap.context import Database, Log, Mailer, OnUnknown, RunningJob
 from skycap.envelope import Envelope
-from skycap.job import JobState, JobType
+from skycap.job import Enqueued, JobState
+from skycap.job_type import JobType
 from skycap.outcome import Cancelled, Completed, Discarded, HandedBack, Outcome, Retry, Snoozed
 from skycap.payload import Payload
 from skycap.worker.verdict import Policy, verdict

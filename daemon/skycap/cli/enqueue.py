@@ -13,8 +13,9 @@ import click
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_fields, print_json
-from skycap.client import AsyncClient, Enqueued
+from skycap.client import AsyncClient
 from skycap.installation import load_plugins
+from skycap.job import Enqueued
 from skycap.payload import Payload
 
 

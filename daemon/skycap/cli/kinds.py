@@ -10,7 +10,7 @@ from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.installation import load_plugins
-from skycap.job import JobType
+from skycap.job_type import JobType
 
 
 @click.command

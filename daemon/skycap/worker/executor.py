@@ -25,7 +25,7 @@ from skycap.worker.verdict import Policy, describe, verdict
 if TYPE_CHECKING:
     from skycap.engine.broker import QueueBroker
     from skycap.engine.queue import Claim
-    from skycap.job import JobType
+    from skycap.job_type import JobType
     from skycap.payload import Payload
     from skycap.registry import Registry
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from skycap.client import AsyncClient, Enqueued
+from skycap.client import AsyncClient
 from skycap.context import Database, Log, Mailer, RunningJob
 from skycap.errors import Unavailable
+from skycap.job import Enqueued
 from skycap.payload import Payload
 
 

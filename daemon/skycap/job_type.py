@@ -1,0 +1,46 @@
+"""JobType: what a worker knows about one kind of job."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
+
+from skycap.backoff import Backoff
+from skycap.context import Context
+from skycap.payload import Payload
+
+P_co = TypeVar("P_co", bound=Payload, default=Payload, covariant=True)
+
+Handler = Callable[..., Awaitable[Any]]
+"""``async def handler(ctx, payload) -> result``; further parameters may be taskiq dependencies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobType(Generic[P_co]):
+    """A registered kind: its payload class, its handler and how the worker treats it.
+
+    ``backoff`` and ``timeout`` are None where the author left them to the queue's configuration.
+    """
+
+    payload: type[P_co]
+    handler: Handler
+    plugin: str
+    backoff: Backoff | None = None
+    timeout: timedelta | None = None
+    settings: Any = field(default=None, compare=False)
+
+    @property
+    def kind(self) -> str:
+        return self.payload.payload_spec.kind
+
+    @property
+    def queue(self) -> str:
+        return self.payload.payload_spec.queue
+
+    async def __call__(self, ctx: Context[Any], payload: Payload) -> Any:
+        """Run the handler itself: what an author's unit test may do."""
+        return await self.handler(ctx, payload)

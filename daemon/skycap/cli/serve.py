@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from pathlib import Path
 
+import structlog
+
 from skycap.assembly import assemble
+from skycap.cli.exits import Exit
 from skycap.errors import ConfigurationError
 from skycap.settings import Settings, load_settings
 from skycap.supervisor import supervise
+
+_TIME_TO_END = timedelta(seconds=2)
 
 
 def serve(settings: Settings, config: Path | None, overrides: Mapping[str, object], *, embedded: bool) -> None:
     """Run the daemon until it is told to stop; ``embedded`` starts the servers that ``settings`` name no address of."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings, config, overrides, embedded=embedded))
+        _leave_stragglers_behind()
 
 
 async def _serve(settings: Settings, config: Path | None, overrides: Mapping[str, object], *, embedded: bool) -> None:
@@ -25,6 +34,21 @@ async def _serve(settings: Settings, config: Path | None, overrides: Mapping[str
             addresses = await _start_embedded(settings, closing)
             settings = load_settings(config, overrides={**overrides, **addresses})
         await supervise(assemble(settings))
+
+
+def _leave_stragglers_behind() -> None:
+    """Let nothing keep the process from ending: a handler's thread, which Python would wait for, cannot be stopped.
+
+    All jobs are settled or handed back by now.
+    """
+
+    def leave() -> None:
+        structlog.get_logger("skycap.serve").warning("a handler's thread goes on, and is left behind")
+        os._exit(Exit.DONE)
+
+    timer = threading.Timer(_TIME_TO_END.total_seconds(), leave)
+    timer.daemon = True
+    timer.start()
 
 
 async def _start_embedded(settings: Settings, closing: AsyncExitStack) -> dict[str, object]:

@@ -25,6 +25,8 @@ from urllib.parse import quote
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from skycap.services.smtp_connection import cut
+
 _HOST = "127.0.0.1"
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.@+-]+")
@@ -221,7 +223,7 @@ class _Client(SMTP):
 
     def abort(self) -> None:
         if self.transport is not None:
-            cast("asyncio.WriteTransport", self.transport).abort()
+            cut(self.transport)
 
     async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802 - aiosmtpd finds commands by name
         recipients = self.envelope.rcpt_tos if self.envelope else []

@@ -98,7 +98,7 @@ class SmtpConnection:
         """End it where it stands. What is still unsent of a message that was given up stays unsent."""
         self._wake()
         if self._smtp.transport is not None:
-            cast("asyncio.WriteTransport", self._smtp.transport).abort()
+            cut(self._smtp.transport)
         self._smtp.close()
 
     def hang_up(self) -> None:
@@ -165,6 +165,15 @@ class SmtpConnection:
             raise Deferred(f"{network_reason(error)} (at {stage})") from error
         if response.code not in expected:
             raise refusal(stage, reply_of(response.code, response.message, *known))
+
+
+def cut(transport: asyncio.BaseTransport) -> None:
+    """Abort it, whatever was done to it before.
+
+    Python 3.11.2's abort() raises AttributeError on a TLS transport that was closed twice; later versions do not.
+    """
+    with suppress(AttributeError):
+        cast("asyncio.WriteTransport", transport).abort()
 
 
 def reply_of(code: int, text: str, *known: str) -> SmtpReply:

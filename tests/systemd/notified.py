@@ -1,0 +1,104 @@
+"""A daemon that takes the test for systemd: each of its notifications is heard, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import tempfile
+from asyncio.subprocess import Process
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from tests.support.daemons import CLEAN, Site
+from tests.support.workers import PATIENCE
+
+Notification = dict[str, str]
+
+
+@dataclass(kw_only=True)
+class NotifiedDaemon:
+    """``heard`` has all that was said until now."""
+
+    process: Process
+    socket: socket.socket
+    log: Path
+    heard: list[Notification] = field(default_factory=list[Notification])
+    _heeded: int = 0
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def hears(self, name: str, value: str | None = None) -> Notification:
+        """The next notification that sets ``name`` (to ``value``)."""
+        async with asyncio.timeout(PATIENCE.total_seconds()):
+            while True:
+                for said in self.heard[self._heeded :]:
+                    self._heeded += 1
+                    if name in said and value in {None, said[name]}:
+                        return said
+                self._news.clear()
+                await self._news.wait()
+
+    async def ended(self) -> int:
+        """The exit code of a daemon that ends by itself."""
+        async with asyncio.timeout(PATIENCE.total_seconds()):
+            code = await self.process.wait()
+        with suppress(BlockingIOError):
+            while True:
+                self._note(self.socket.recv(4096))
+        return code
+
+    async def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def listen(self) -> None:
+        """As systemd does: at once, since what finds the socket full is lost."""
+        while True:
+            self._note(await asyncio.get_running_loop().sock_recv(self.socket, 4096))
+
+    def _note(self, message: bytes) -> None:
+        self.heard.append(dict(line.split("=", 1) for line in message.decode().splitlines()))
+        self._news.set()
+
+
+@asynccontextmanager
+async def notified(
+    site: Site, *, watchdog: timedelta | None = None, trouble: str = ""
+) -> AsyncGenerator[NotifiedDaemon]:
+    """A daemon that was just started, and is killed at the end unless it has ended.
+
+    ``trouble`` is for plugins/trouble.py.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,  # pytest's own may be too long for the path of a socket
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening,
+        site.log.open("wb") as log,
+    ):
+        listening.bind(f"{folder}/notify")
+        listening.setblocking(False)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "skycap", "run", "--config", site.config),
+            env={**CLEAN, "NOTIFY_SOCKET": f"{folder}/notify", "TROUBLE": trouble, **_watched(watchdog)},
+            cwd=site.folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        daemon = NotifiedDaemon(process=process, socket=listening, log=site.log)
+        listener = asyncio.create_task(daemon.listen())
+        try:
+            yield daemon
+        finally:
+            listener.cancel()
+            await asyncio.wait({listener})  # or it takes its hands off a descriptor that is somebody else's by then
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+def _watched(watchdog: timedelta | None) -> dict[str, str]:
+    return {} if watchdog is None else {"WATCHDOG_USEC": str(watchdog // timedelta(microseconds=1))}

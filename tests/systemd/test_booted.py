@@ -1,0 +1,311 @@
+"""The real units with an installed skycap, under a systemd that is really booted; in seconds, and only as root."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skycap import AsyncClient, Payload
+from skycap.engine.broker import QueueBroker
+from skycap.job import Job, JobState
+from tests.support.skips import skip
+from tests.support.workers import PATIENCE, eventually
+from tests.systemd.machine import (
+    INNER_REDIS_URL,
+    PASSWORD,
+    ROOT,
+    Machine,
+    booted,
+    obstacle,
+    readme_commands,
+    readme_toml,
+)
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("booted")]
+
+SHORT_LEASE = "[worker]\nlease_seconds = 1"
+RESTART_SOON = "RestartSec=100ms"
+
+
+class Misbehave(Payload, kind="misbehave"):
+    """Handled by plugins/trouble.py."""
+
+    how: str
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = (sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, ROOT)
+    subprocess.run(build, capture_output=True, check=True)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def started(wheel: Path) -> Iterator[Machine]:
+    why_not = obstacle()
+    if why_not:
+        skip(why_not)
+    with booted(wheel) as machine:
+        asyncio.run(machine.install())
+        yield machine
+
+
+@pytest.fixture
+async def machine(started: Machine) -> Machine:
+    """With no job from before."""
+    broker = QueueBroker(started.redis_url)
+    await broker.link.command("FLUSHALL")
+    await broker.shutdown()
+    return started
+
+
+@pytest.fixture
+async def client(machine: Machine) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(machine.redis_url) as client:
+        yield client
+
+
+async def put(client: AsyncClient, how: str) -> str:
+    return (await client.enqueue(Misbehave(how=how))).job_id
+
+
+async def running(client: AsyncClient, how: str) -> str:
+    job_id = await put(client, how)
+
+    async def is_running() -> bool:
+        return (await now(client, job_id)).state is JobState.RUNNING
+
+    await eventually(is_running)
+    return job_id
+
+
+async def now(client: AsyncClient, job_id: str) -> Job:
+    job = await client.queue("default").get(job_id)
+    assert job is not None
+    return job
+
+
+async def finished(client: AsyncClient, job_id: str) -> Job:
+    job = await client.wait(job_id, queue="default", timeout=PATIENCE)
+    assert job is not None
+    assert job.state.is_final, f"{job_id} is still {job.state}"
+    return job
+
+
+async def test_start_returns_when_the_daemon_is_ready(machine: Machine) -> None:
+    async with machine.daemon("late", drop_in="Environment=TROUBLE=late") as unit:
+        assert (await machine.run("ls /var/lib/skycap/late")).out == "started\n"
+        shown = await machine.show(unit)
+    assert (shown["ActiveState"], shown["SubState"]) == ("active", "running")
+    assert shown["StatusText"] == "default 0/5, email 0/3, processing 0/5, scheduled 0/2"
+    assert shown["WatchdogUSec"] == "30s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traces:
+    """What one daemon that ran a job left."""
+
+    result: dict[str, Any]
+    entries: list[dict[str, str]]
+    environment: str
+    everything: str
+    """What systemd and its journal tell of the whole machine."""
+
+
+@pytest.fixture(scope="module")
+def traces(started: Machine) -> Traces:
+    return asyncio.run(_traces(started))
+
+
+async def _traces(machine: Machine) -> Traces:
+    async with AsyncClient(machine.redis_url) as client, machine.daemon("work") as unit:
+        job = await finished(client, await put(client, "look_around"))
+        await machine.run("journalctl --sync")
+        log = (await machine.run(f"journalctl --unit {unit} --output json _COMM=skycap")).out
+        return Traces(
+            result=job.result,
+            entries=[json.loads(line) for line in log.splitlines()],
+            environment=(await machine.run(f"cat /proc/{job.result['pid']}/environ")).out,
+            everything=(await machine.run("journalctl --output export && systemctl show '*'")).out,
+        )
+
+
+def test_a_handler_can_do_its_work(traces: Traces) -> None:
+    """MemoryDenyWriteExecute is in the way of no compiled library."""
+    assert set(traces.result["import"].values()) == {"ok"}
+    assert traces.result["inline css"] == "ok"
+    assert traces.result["read"]["credential"] == "ok"
+    written = traces.result["write"]
+    assert {place for place in written if written[place] == "ok"} == {"state", "runtime", "tmp"}
+
+
+def test_a_handler_can_do_nothing_else(traces: Traces) -> None:
+    result = traces.result
+    assert result["root"] is False
+    assert {result["write"][place] for place in ("etc", "opt", "credentials")} == {"EROFS"}
+    assert (result["read"]["its source"], result["read"]["home"]) == ("EACCES", "EACCES")
+    assert result["read"]["other processes"] == "ENOENT"
+    assert (result["writable code"], result["raw socket"]) == ("EPERM", "EPERM")
+
+
+def test_its_log_is_json_with_a_priority(traces: Traces) -> None:
+    priorities = {json.loads(entry["MESSAGE"])["event"]: entry["PRIORITY"] for entry in traces.entries}
+    assert {"daemon started", "job completed"} <= set(priorities)
+    assert set(priorities.values()) == {"6"}
+
+
+def test_its_secret_reaches_nobody_else(traces: Traces) -> None:
+    assert "CREDENTIALS_DIRECTORY=" in traces.environment
+    assert PASSWORD not in traces.environment
+    assert "daemon started" in traces.everything
+    assert PASSWORD not in traces.everything
+
+
+async def test_stop_drains_even_where_that_takes_longer_than_the_unit_allows(
+    machine: Machine, client: AsyncClient
+) -> None:
+    """The daemon asks systemd for the time that its own configuration gives to running jobs."""
+    async with machine.daemon("drain", drop_in="TimeoutStopSec=500ms") as unit:
+        job_id = await running(client, "take_a_moment")
+        await machine.run(f"systemctl stop {unit}")
+        job, shown = await now(client, job_id), await machine.show(unit)
+    assert (job.state, job.attempt) == (JobState.COMPLETED, 1)
+    assert (shown["ActiveState"], shown["Result"], shown["ExecMainStatus"]) == ("inactive", "success", "0")
+
+
+async def test_a_kill_during_the_stop_hands_jobs_back_at_once(machine: Machine, client: AsyncClient) -> None:
+    async with machine.daemon("hurry") as unit:
+        job_id = await running(client, "take_long")
+        await machine.run(f"systemctl stop --no-block {unit}")
+
+        async def is_draining() -> bool:
+            return (await machine.show(unit))["StatusText"].startswith("draining: default 1/5")
+
+        await eventually(is_draining)
+        await machine.run(f"systemctl kill {unit}")
+        await machine.run(f"systemctl stop {unit}")
+        job, shown = await now(client, job_id), await machine.show(unit)
+    assert (job.state, job.attempt) == (JobState.AVAILABLE, 0)
+    assert (shown["ActiveState"], shown["Result"]) == ("inactive", "success")
+
+
+async def test_a_killed_daemon_is_restarted_and_its_job_runs_again(machine: Machine, client: AsyncClient) -> None:
+    async with machine.daemon("kill", config=SHORT_LEASE, drop_in=RESTART_SOON) as unit:
+        job_id = await put(client, "take_long_once")
+
+        async def is_in_its_handler() -> bool:
+            return (await machine.run("test -e /var/lib/skycap/kill/first-time", check=False)).code == 0
+
+        await eventually(is_in_its_handler)
+        before = await machine.show(unit)
+        await machine.run(f"kill -9 {before['MainPID']}")
+        job = await finished(client, job_id)
+        after = await machine.show(unit)
+    assert (job.state, job.attempt, job.result) == (JobState.COMPLETED, 1, int(after["MainPID"]))
+    assert (after["NRestarts"], after["ActiveState"]) == ("1", "active")
+
+
+async def test_a_job_that_blocks_the_event_loop_is_ended_by_the_watchdog(machine: Machine, client: AsyncClient) -> None:
+    drop_in = f"{RESTART_SOON}\nWatchdogSec=1"
+    async with machine.daemon("hang", config=SHORT_LEASE, drop_in=drop_in) as unit:
+        job = await finished(client, await put(client, "block_the_loop_once"))
+        shown, log = await machine.show(unit), await machine.journal(unit)
+    assert (job.state, job.result, shown["NRestarts"]) == (JobState.COMPLETED, int(shown["MainPID"]), "1")
+    assert "Watchdog timeout" in log
+    assert "in block_the_loop_once" in log, "the stack of what hung"
+
+
+async def test_a_wrong_configuration_is_one_line_and_no_restart(machine: Machine) -> None:
+    async with machine.daemon("wrong", config="[queues.email]\nconcurrency = -3", start=False) as unit:
+        started = await machine.run(f"systemctl start {unit}", check=False)
+        shown, log = await machine.show(unit), await machine.journal(unit)
+    assert started.code != 0
+    assert (shown["ActiveState"], shown["SubState"], shown["NRestarts"]) == ("failed", "failed", "0")
+    assert (shown["Result"], shown["ExecMainStatus"]) == ("exit-code", "78")
+    (line,) = (line for line in log.splitlines() if "skycap: " in line)
+    assert line.startswith("skycap: /etc/skycap/wrong.toml: queues.email.concurrency: -3 is not at least 1")
+
+
+async def test_what_is_wrong_with_the_credentials_skycap_says_itself(machine: Machine) -> None:
+    """Also where there is no such folder: of that, systemd itself would say "Protocol error", again and again."""
+    await machine.run("cd /etc/skycap && mkdir empty misspelt && echo x >misspelt/redis_ulr")
+
+    async def log_of(name: str) -> str:
+        drop_in = f"LoadCredential=\nLoadCredential=skycap:/etc/skycap/{name}"
+        async with machine.daemon(name, drop_in=drop_in, start=False) as unit:
+            await machine.run(f"systemctl start {unit}", check=False)
+            shown = await machine.show(unit)
+            assert (shown["ExecMainStatus"], shown["NRestarts"]) == ("78", "0")
+            return await machine.journal(unit)
+
+    missing, empty, misspelt = await asyncio.gather(log_of("missing"), log_of("empty"), log_of("misspelt"))
+    assert "/etc/skycap/missing.toml: redis.url: is not set" in missing
+    assert "/etc/skycap/empty.toml: redis.url: is not set" in empty
+    assert "/skycap_redis_ulr: is no setting of skycap; did you mean SKYCAP_REDIS_URL?" in misspelt
+
+
+async def test_two_daemons_share_a_host_and_the_target_is_both(machine: Machine) -> None:
+    bind = '[http]\nbind = "unix:/run/skycap/{name}/http.sock"'
+    async with (
+        machine.daemon("one", config=bind.format(name="one"), start=False) as one,
+        machine.daemon("two", config=bind.format(name="two"), start=False) as two,
+    ):
+        await machine.run(f"systemctl enable {one} {two}")
+        await machine.run("systemctl start skycap.target")
+        await machine.run(f"systemctl is-active {one} {two}")
+        at_boot = (await machine.run("systemctl list-dependencies --plain multi-user.target")).out.split()
+        await machine.run("systemctl stop skycap.target")
+
+        async def are_inactive() -> bool:
+            states = await machine.run(f"systemctl is-active {one} {two}", check=False)
+            return states.out.split() == ["inactive", "inactive"]
+
+        await eventually(are_inactive)
+        await machine.run(f"systemctl disable {one} {two}")
+    assert {one, two} <= set(at_boot)
+
+
+async def test_the_readme_leads_from_an_empty_machine_to_a_running_daemon(machine: Machine) -> None:
+    """Its commands to install were what set the machine up."""
+    typed = {
+        "main.toml": readme_toml("Configure"),
+        "redis_url": INNER_REDIS_URL,
+        "database_url": "postgresql://localhost/travel",
+        "smtp_url": "smtp://mail.example.com",
+    }
+    await machine.run("mv /etc/skycap/credentials /etc/skycap/aside")
+    try:
+        for command in readme_commands("Configure"):
+            await machine.run(command, stdin=typed.get(Path(command).name, ""))
+        said = {command: (await machine.run(command)).out for command in readme_commands("Run")}
+        await machine.run("systemctl is-active skycap@main")
+        for command in readme_commands("Stop, change, upgrade"):
+            await machine.run(command)
+        await machine.run("systemctl is-active skycap@main")
+    finally:
+        await machine.run("systemctl disable --now skycap@main", check=False)
+        await machine.run("cd /etc/skycap && rm -r credentials && mv aside credentials")
+    status, log, queues = (text for text in said.values() if text)
+    assert "Active: active (running)" in status
+    assert 'Status: "default 0/5, email 0/3' in status
+    assert '"event": "daemon started"' in log
+    assert [line.split()[0] for line in queues.splitlines()[1:]] == ["default", "email", "processing", "scheduled"]
+
+
+def test_a_machine_leaves_nothing_behind(started: Machine, wheel: Path) -> None:
+    with booted(wheel) as machine:
+        assert Path(f"/proc/{machine.init}").exists()
+        assert [*Path("/sys/fs/cgroup").glob(f"**/{machine.cgroup}")]
+    assert not Path(f"/proc/{machine.init}").exists()
+    assert [*Path("/sys/fs/cgroup").glob(f"**/{machine.cgroup}")] == []
+    assert not machine.folder.parent.exists()
+    assert machine.folder.parent.name not in Path("/proc/self/mountinfo").read_text()

@@ -147,6 +147,15 @@ def test_a_credential_is_named_like_its_variable(credentials: Callable[..., dict
     assert load_settings(environ=credentials(**{name: "redis://h"})).require_redis().host == "h"
 
 
+@pytest.mark.parametrize("name", ["direct_url", "skycap_direct_url", "skycap_database_direct_url"])
+def test_a_short_name_is_understood_also_as_a_file_of_a_folder_of_credentials(
+    credentials: Callable[..., dict[str, str]], name: str
+) -> None:
+    """LoadCredential=skycap:FOLDER names each file skycap_FILE."""
+    settings = load_settings(environ=credentials(**{name: "postgresql://h/db"}))
+    assert settings.database.direct_url is not None
+
+
 def test_credentials_of_other_programs_are_passed_over(credentials: Callable[..., dict[str, str]]) -> None:
     load_settings(environ=credentials(amadeus_api_key="k-123", tls_key="…"))
 

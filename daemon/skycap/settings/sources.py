@@ -130,8 +130,9 @@ def _credentials(folder: Path) -> Iterator[_Value]:
             f"CREDENTIALS_DIRECTORY: {folder} cannot be read ({error.strerror}); let systemd set it, or unset it"
         ) from None
     for file in files:
-        name = file.name.lower()
-        variable = _SHORT_CREDENTIALS.get(name, name.upper())
+        # LoadCredential=skycap:FOLDER puts skycap_ before the name of each file, the short ones included.
+        short = file.name.lower().removeprefix("skycap_")
+        variable = _SHORT_CREDENTIALS.get(short, file.name.upper())
         if is_setting(variable):
             yield _Value(variable=variable, origin=str(file), text=_secret(file, str(file)))
 

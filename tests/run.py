@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     verdicts = judge_all()
     heading("pytest")
     counts = Counts()
-    exit_code = int(pytest.main(["-n", str(PYTEST_WORKERS)], plugins=[counts]))
+    exit_code = int(pytest.main(["-n", str(PYTEST_WORKERS), "--dist", "loadgroup"], plugins=[counts]))
     if any(verdict.outcome == "failed" for verdict in verdicts):
         show_again(verdicts, counts)
         return exit_code or 1

@@ -82,6 +82,7 @@ class Machine:
                 out, err = await process.communicate(stdin.encode())
         except TimeoutError:
             process.kill()
+            await process.wait()
             last_words = await self.run("journalctl --lines 30 --output cat", check=False)
             raise AssertionError(f"{command}: is not done after {PATIENCE_SECONDS} s\n{last_words.out}") from None
         assert process.returncode is not None
@@ -206,6 +207,8 @@ def booted(wheel: Path) -> Generator[Machine]:
             )
             try:
                 init = _ready(notices, folder / "log")
+                # systemd goes on to tell, and would stop for good when nobody takes what it tells.
+                notices.close()
                 try:
                     yield Machine(shared, init=init, cgroup=f"skycap-boot-{process.pid}")
                 finally:

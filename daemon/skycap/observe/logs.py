@@ -22,8 +22,12 @@ _NEVER_REDACTED = frozenset({"message_id", "level", "logger", "timestamp"})
 
 _JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
-# taskiq logs every handler's exception with its message; the worker logs the same once, with the job's fields.
-_SILENCED = ("taskiq", "taskiq.receiver.receiver")
+_QUIETENED = {
+    # It logs every handler's exception; the worker logs the same once, with the job's fields.
+    "taskiq": logging.CRITICAL,
+    # It tells of itself that it was started and stopped.
+    "apscheduler": logging.WARNING,
+}
 
 
 def configure(*, level: str = "info", style: LogFormat = "auto", stream: TextIO | None = None) -> None:
@@ -59,8 +63,8 @@ def configure(*, level: str = "info", style: LogFormat = "auto", stream: TextIO 
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for name in _SILENCED:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name, lowest in _QUIETENED.items():
+        logging.getLogger(name).setLevel(max(lowest, root.level))
 
 
 def _rendering(stream: TextIO, *, as_json: bool) -> list[Processor]:

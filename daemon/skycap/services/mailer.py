@@ -173,7 +173,7 @@ class MailService:
             except Unavailable:
                 if pause is not None:
                     await asyncio.sleep(pause.total_seconds())
-        _log.error("mail ledger could not be told; see `skycap mail ledger`", **mail.fields())
+        _log.error("mail ledger could not be told; its row in skycap.mail_ledger is left in state dot", **mail.fields())
         return None
 
 
@@ -249,7 +249,7 @@ async def _end_of(task: asyncio.Task[None]) -> None:
 def _held(message_id: str) -> PermanentError:
     return PermanentError(
         f"mail {message_id} may have arrived, and is not to arrive twice: look for it in the mail server's log, "
-        "then settle it with `skycap mail ledger`"
+        "then set its state in skycap.mail_ledger to 'sent', or to 'deferred' to send it again"
     )
 
 

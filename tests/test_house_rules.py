@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "daemon" / "skycap"
 
 VOCABULARY = (
-    *("errors", "redaction", "backoff", "payload", "job", "job_type", "outcome", "envelope"),
+    *("exits", "errors", "redaction", "backoff", "payload", "job", "job_type", "outcome", "envelope"),
     *("context", "health", "schedule", "hookspecs", "plugin"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (

@@ -24,14 +24,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 from skycap.backoff import Backoff
+from skycap.exits import Exit
 
 
 class SkycapError(Exception):
-    """What every error of skycap is."""
+    """What every error of skycap is. A command that it ends exits with ``exit_code`` (sysexits.h)."""
+
+    exit_code = Exit.INTERNAL
 
 
 class ConfigurationError(SkycapError):
     """The installation is wrong; the message is one line that names where, what and the fix."""
+
+    exit_code = Exit.CONFIGURATION
 
 
 class PluginError(ConfigurationError):
@@ -40,6 +45,8 @@ class PluginError(ConfigurationError):
 
 class Refused(SkycapError):
     """A job was not accepted; nothing was stored."""
+
+    exit_code = Exit.USAGE
 
 
 class UnknownKind(Refused):
@@ -62,6 +69,7 @@ class PayloadTooLarge(Refused):
 class Unavailable(SkycapError):
     """A dependency cannot be reached or does not answer in time; the job that met it is snoozed."""
 
+    exit_code = Exit.UNAVAILABLE
     schedule: Backoff = Backoff(first=timedelta(seconds=1), factor=2, longest=timedelta(seconds=5), attempts=1)
     """The waits of a job that keeps meeting this error. Short: work should resume within 5 s of the dependency."""
 

@@ -75,6 +75,9 @@ async def test_killed_it_leaves_no_process_and_no_port(home: dict[str, str]) -> 
             assert response.status == 200
         children = _descendants(process.pid)
         assert len(children) >= 3, "the daemon, Valkey and PostgreSQL"
+        second = await skycap("demo", environ=home)
+        assert (second.code, second.out) == (69, "")
+        assert f"in use by process {process.pid}" in second.err
         process.send_signal(signal.SIGKILL)
         await process.wait()
 

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from skycap.cli import skycap
-from skycap.cli.exits import Exit
+from skycap.exits import Exit
 from skycap.settings import Settings
 from tests.support.skips import skip
 

@@ -11,9 +11,9 @@ from typing import NoReturn, cast
 
 import click
 
-from skycap.cli.exits import Exit
 from skycap.cli.loading import uncollected
-from skycap.errors import ConfigurationError, Refused, SkycapError, Unavailable
+from skycap.errors import SkycapError
+from skycap.exits import Exit
 from skycap.observe import logs
 
 _VERBS = {
@@ -72,9 +72,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         return Exit.USAGE
     except click.Abort:
         return Exit.INTERRUPTED
-    except (ConfigurationError, Unavailable, Refused, SkycapError) as error:
+    except SkycapError as error:
         click.echo(f"skycap: {error}", err=True)
-        return _exit_code(error)
+        return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has seen enough; keep Python from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,15 +83,3 @@ def _run(arguments: Sequence[str] | None) -> int:
         traceback.print_exc()
         return Exit.INTERNAL
     return code if isinstance(code, int) else Exit.DONE
-
-
-def _exit_code(error: SkycapError) -> Exit:
-    match error:
-        case ConfigurationError():
-            return Exit.CONFIGURATION
-        case Unavailable():
-            return Exit.UNAVAILABLE
-        case Refused():
-            return Exit.USAGE
-        case _:
-            return Exit.INTERNAL

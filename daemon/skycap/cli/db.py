@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from skycap.cli.exits import Exit
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.errors import Unavailable
+from skycap.exits import Exit
 from skycap.settings import Settings
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from skycap.cli.exits import Exit
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.jobs import as_document, show
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
+from skycap.exits import Exit
 from skycap.job import Job, JobState
 from skycap.settings import Settings
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from skycap.cli.exits import Exit
 from skycap.cli.loading import uncollected
 from skycap.cli.options import config_option
+from skycap.exits import Exit
 from skycap.observe import logs
 from skycap.settings import load_settings
 

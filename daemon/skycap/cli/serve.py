@@ -13,8 +13,8 @@ from pathlib import Path
 import structlog
 
 from skycap.assembly import assemble
-from skycap.cli.exits import Exit
 from skycap.errors import ConfigurationError
+from skycap.exits import Exit
 from skycap.settings import Settings, load_settings
 from skycap.supervisor import supervise
 

@@ -64,7 +64,8 @@ class DaemonProcess:
         # An abstract address needs no file that a killed demo would leave behind.
         address = f"\0skycap-demo-{os.getpid()}-{secrets.token_hex(8)}"
         self._notices.bind(address)
-        with self._log.open("wb") as output:
+        # Appended to: another demo may be writing to it, and this one is refused only later.
+        with self._log.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *_command("run", *self._options),
                 env={**_environment(address), **self._environ},

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from skycap.errors import SkycapError
+from skycap.exits import Exit
 
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 """Debian keeps ``initdb`` and ``postgres`` in ``<major>/bin`` below this, off PATH."""
@@ -17,6 +18,8 @@ DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 
 class EmbeddedUnavailable(SkycapError):
     """The embedded servers cannot be had; the message says why and what to do."""
+
+    exit_code = Exit.UNAVAILABLE
 
 
 @dataclass(frozen=True, kw_only=True)

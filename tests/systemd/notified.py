@@ -44,8 +44,11 @@ class NotifiedDaemon:
 
     async def ended(self) -> int:
         """The exit code of a daemon that ends by itself."""
-        async with asyncio.timeout(PATIENCE.total_seconds()):
-            code = await self.process.wait()
+        try:
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                code = await self.process.wait()
+        except TimeoutError:
+            raise AssertionError(f"it does not end; its log is\n{self.log.read_text()}") from None
         with suppress(BlockingIOError):
             while True:
                 self._note(self.socket.recv(4096))

@@ -151,10 +151,12 @@ async def _heeding_cancellation(reply: Awaitable[_T]) -> _T:
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
-    answer = await reply
-    if task and task.cancelling() > before:
-        raise asyncio.CancelledError
-    return answer
+    try:
+        return await reply
+    finally:
+        # Also in place of an error: who handles that would go on, too.
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def _texts(subscription: _Subscription) -> AsyncIterator[str]:

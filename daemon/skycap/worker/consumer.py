@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -80,9 +80,10 @@ class Consumer:
         """Consume until drained; then everything that ran here is settled, or Redis could not be told."""
         async with asyncio.TaskGroup() as group:
             companions = [group.create_task(self._leases.keep()), group.create_task(self._listen())]
-            await self._consume()
-            for companion in companions:
-                companion.cancel()
+            try:
+                await self._consume()
+            finally:
+                await _cancelled(companions)
 
     def drain(self) -> None:
         """Take no more jobs; ``run`` returns when the running ones have ended."""
@@ -196,3 +197,11 @@ class Consumer:
         if running.ending is None:
             running.ending = ending
             running.task.cancel()
+
+
+async def _cancelled(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel the tasks, and return when all have ended: once is not enough where a library swallows it."""
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=0.1)

@@ -35,6 +35,7 @@ from skycap.embedded import (
 )
 from skycap.embedded.privileges import Identity
 from skycap.errors import SkycapError
+from tests.support.skips import skip
 
 ROOT = os.geteuid() == 0
 NOBODY = 65534
@@ -259,10 +260,11 @@ async def test_missing_programs_are_reported_with_the_three_ways_out(
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.skipif(not any(binaries.DEBIAN_POSTGRES.glob("*/bin/initdb")), reason="Debian's postgresql is not here")
 async def test_without_wheels_the_postgresql_of_this_machine_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not any(binaries.DEBIAN_POSTGRES.glob("*/bin/initdb")):
+        skip("Debian's postgresql is not here")
     hide_the_wheels(monkeypatch)
     async with EmbeddedServers(tmp_path, redis=False) as servers, connected(servers.database_url) as database:
         assert program(pids(tmp_path)[0]).is_relative_to(binaries.DEBIAN_POSTGRES)

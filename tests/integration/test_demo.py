@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import signal
 import sys
 from email import message_from_bytes, policy
@@ -63,13 +64,16 @@ async def test_killed_it_leaves_no_process_and_no_port(home: dict[str, str]) -> 
         *(sys.executable, "-m", "skycap", "demo", "--json", "--keep"),
         env={**CLEAN, **home},
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
+    assert process.stderr is not None
     async with asyncio.timeout(PATIENCE.total_seconds()):
         text = (await process.stdout.readuntil(b"\n}\n")).decode()
+        tries = (await process.stderr.readuntil(b"ls ")).decode()
     url = re.search(r'"http": "(.+)"', text)
     assert url is not None
+    await _works(tries)
     async with ClientSession(url[1]) as http:
         async with http.get("/api/health") as response:
             assert response.status == 200
@@ -87,6 +91,21 @@ async def test_killed_it_leaves_no_process_and_no_port(home: dict[str, str]) -> 
         await eventually(all_gone)
         with pytest.raises(OSError, match="onnect"):
             await http.get("/api/health")
+
+
+async def _works(tries: str) -> None:
+    """The commands that it offers to try do what they promise."""
+    commands = [shlex.split(line)[1:] for line in tries.splitlines() if line.startswith("  skycap ")]
+    assert [command[0] for command in commands] == ["jobs", "queues", "enqueue"]
+    done = [await skycap(*command) for command in commands]
+    assert [each.code for each in done] == [0, 0, 0], [each.err for each in done]
+    job_id = done[-1].out.split()[1]
+
+    async def is_completed() -> bool:
+        shown = await skycap("jobs", "show", job_id, "--json", *commands[0][2:])
+        return bool(shown.json["state"] == "completed")
+
+    await eventually(is_completed)
 
 
 def _descendants(pid: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
 import signal
@@ -26,6 +27,14 @@ _BOOKING = {
     "userEmail": "ayse.yilmaz@example.com",
     "bookingType": "HOTEL",
 }
+
+_ANOTHER_BOOKING = {
+    "bookingId": "cmq1bk0a7000308l4b03k7m2q",
+    "userId": "cmq1us0a7000608l4k1enji00",
+    "userEmail": "kenji.sato@example.com",
+    "bookingType": "HOTEL",
+}
+"""Of a guest who reads English and pays in yen."""
 
 
 @click.command
@@ -105,12 +114,11 @@ def _show_json(stage: Stage, delivery: Delivery) -> None:
 async def _stay(stage: Stage) -> None:
     command = "./skycap" if "SKYCAP_CHECKOUT" in os.environ else "skycap"
     config = f"--config {shlex.quote(str(_short(stage.config)))}"
-    booking = '{"bookingId": "…", "userId": "…", "userEmail": "…", "bookingType": "HOTEL"}'
     for line in (
         "\nEverything stays up until Ctrl-C. Try, in another terminal:",
         f"  {command} jobs list {config}",
         f"  {command} queues list {config}",
-        f"  {command} enqueue {_KIND} --payload '{booking}' {config}",
+        f"  {command} enqueue {_KIND} --payload {shlex.quote(json.dumps(_ANOTHER_BOOKING))} {config}",
         f"  curl {stage.http_url}/api/health/ready",
         f"  ls {_short(stage.mails)}",
     ):

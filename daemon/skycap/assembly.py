@@ -150,6 +150,7 @@ def _database(settings: Settings) -> DatabasePool | None:
         dsn=address.dsn,
         size=configured.pool_size,
         connect_timeout=timedelta(seconds=configured.connect_timeout_seconds),
+        pool_timeout=timedelta(seconds=configured.pool_timeout_seconds),
         statement_timeout=timedelta(seconds=configured.statement_timeout_seconds),
         lock_timeout=timedelta(seconds=configured.lock_timeout_seconds),
         slow_query=timedelta(milliseconds=configured.slow_query_ms),

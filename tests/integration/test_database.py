@@ -209,7 +209,7 @@ async def test_the_end_of_a_transaction_whose_connection_was_cut_is_unavailable(
 
 
 async def test_waiting_for_a_free_connection_has_an_end(database_url: str) -> None:
-    async with pool_on(database_url, size=1, connect_timeout=ms(50)) as pool, pool.transaction():
+    async with pool_on(database_url, size=1, pool_timeout=ms(50)) as pool, pool.transaction():
         with pytest.raises(Unavailable, match="no free connection"):
             await pool.fetchval("SELECT 1")
 

@@ -137,7 +137,7 @@ class DatabasePool(_Queries):
     """See skycap.context.Database. Nothing is connected before the first call.
 
     ``prepare`` is given the first connection before anybody else gets one (migrations), and is tried again by the
-    next call when it fails. ``connect_timeout`` also limits the wait for a connection when all ``size`` are in use.
+    next call when it fails. ``pool_timeout`` limits the wait for a connection when all ``size`` are in use.
     PgBouncer in transaction mode before 1.21 needs ``statement_cache_size=0``.
     """
 
@@ -147,6 +147,7 @@ class DatabasePool(_Queries):
         dsn: str,
         size: int = 10,
         connect_timeout: timedelta = timedelta(seconds=5),
+        pool_timeout: timedelta = timedelta(seconds=10),
         statement_timeout: timedelta = timedelta(seconds=30),
         lock_timeout: timedelta = timedelta(seconds=5),
         statement_cache_size: int = 100,
@@ -157,6 +158,7 @@ class DatabasePool(_Queries):
         self._dsn = dsn
         self._size = size
         self._connect_timeout = connect_timeout
+        self._pool_timeout = pool_timeout
         self._statement_timeout = statement_timeout
         self._lock_timeout = lock_timeout
         self._statement_cache_size = statement_cache_size
@@ -193,7 +195,7 @@ class DatabasePool(_Queries):
     async def _connection(self) -> AsyncGenerator[Connection]:
         pool = self._pool or await self._opened()
         with _reaching():
-            connection = await pool.acquire(timeout=self._connect_timeout.total_seconds())
+            connection = await pool.acquire(timeout=self._pool_timeout.total_seconds())
         try:
             yield connection
         finally:

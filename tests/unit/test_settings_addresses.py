@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from redis.asyncio import ConnectionPool
 
+from skycap.engine.hosts import Hosts
 from skycap.settings import BindAddress, RedisAddress, SmtpAddress, SmtpSettings
 from skycap.settings.url import Url, url_text
 
@@ -54,20 +55,69 @@ def test_redis_is_where_redis_py_would_look(text: str) -> None:
         ("redis://h:70000", "has a port outside 1 to 65535"),
         ("redis://h:" + "9" * 5000, "does not read as user:password@host:port"),
         ("redis://h/" + "9" * 5000, "is no database number"),
-        ("redis://a,b", "names several hosts; give one"),
+        ("redis://a,b", "names several hosts; give one, or write redis+sentinel:// or redis+cluster://"),
         ("redis://h?socket_timeout=3", "the parameter socket_timeout is not understood; leave it out"),
         ("redis://h?ssl_ca_certs=/x", "the parameter ssl_ca_certs means nothing without TLS; write rediss://"),
         ("redis://h?db", "has a parameter without a value"),
         ("redis://h?db=1&db=2", "has the parameter db twice"),
         ("unix://h", "names no socket; write unix:///run/"),
         ("https://eu1.upstash.io", "is a REST address, which is no queue server; give the rediss:// address"),
-        ("redis+cluster://h", "comes with a later version"),
+        ("redis+sentinel://h:26379", "names no service; write redis+sentinel://host:26379,host:26379/mymaster/0"),
+        ("redis+sentinel:///mymaster", "leaves a host out; write redis+sentinel://host:port,host:port"),
+        ("redis+sentinel://a,,b/mymaster", "leaves a host out"),
+        ("rediss+sentinel://h/mymaster/x", "no database number; write rediss+sentinel://host:26379/mymaster/0"),
+        ("redis+sentinel://h/mymaster/0/1", "is no database number"),
+        ("redis+sentinel://h:70000/mymaster", "has a port outside 1 to 65535"),
+        ("redis+sentinel://h/mymaster?sentinel_username=me", "names a sentinel_username and no password"),
+        ("rediss+sentinel://h/mymaster?sentinel_tls=maybe", "has a sentinel_tls that is neither yes nor no"),
+        (
+            "redis://h?sentinel_password=hunter2",
+            "sentinel_password means nothing without Sentinel; write redis+sentinel",
+        ),
+        ("redis+cluster://h/1", "names a database, and a cluster has only database 0; leave out what follows"),
+        ("redis+cluster://h?db=1", "names a database, and a cluster has only database 0"),
+        ("redis+cluster://a,b:x", "does not read as user:password@host:port"),
+        ("redis+cluster://a,b?ssl_ca_certs=/x", "means nothing without TLS; write rediss+cluster://"),
+        ("unix:///x?ssl_ca_certs=/x", "means nothing without TLS; write rediss://"),
         ("amqp://h", "the scheme amqp:// is not understood"),
     ],
 )
 def test_an_address_that_is_no_redis_is_refused(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=re.escape(problem)):
         RedisAddress.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses", "path", "options"),
+    [
+        ("redis+sentinel://h/mymaster", [("h", 26379)], ["mymaster"], {}),
+        (
+            "rediss+sentinel://me:p%40ss@a:1,[::1]:2,c/my%20master/3?sentinel_password=x%2Fy&ssl_check_hostname=no",
+            [("a", 1), ("::1", 2), ("c", 26379)],
+            ["my master", "3"],
+            {"username": "me", "password": "p@ss", "sentinel_password": "x/y", "ssl_check_hostname": False},
+        ),
+        ("redis+cluster://:pass@a,b:7000", [("a", 6379), ("b", 7000)], [], {"password": "pass"}),
+        ("REDISS+CLUSTER://a/0?client_name=x", [("a", 6379)], ["0"], {"client_name": "x"}),
+    ],
+)
+def test_the_servers_that_an_address_names(
+    text: str, addresses: list[tuple[str, int]], path: list[str], options: dict[str, object]
+) -> None:
+    address = RedisAddress.parse(text)
+    is_sentinel = "sentinel" in text.partition(":")[0]
+    hosts = Hosts.parse(address.unmasked, default_port=26379 if is_sentinel else 6379)
+    assert (hosts.addresses, hosts.path, hosts.options) == (addresses, path, options)
+    assert hosts.tls is address.tls is text.lower().startswith("rediss")
+    assert (address.host, address.port) == addresses[0]
+    assert address.service == (path[0] if is_sentinel else None)
+    assert address.database == (int(path[1]) if len(path) > 1 else 0)
+
+
+def test_no_password_of_any_kind_is_printed() -> None:
+    address = RedisAddress.parse("redis+sentinel://me:hunter2@a:1,b:2/mymaster/0?sentinel_password=hunter3")
+    assert str(address) == "redis+sentinel://me:***@a:1,b:2/mymaster/0?sentinel_password=***"
+    assert "hunter" not in repr(address)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +153,7 @@ def test_any_user_and_password_survive_being_written_as_an_address(username: str
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=80))
 def test_no_text_breaks_the_parser(text: str) -> None:
-    for candidate in (text, f"redis://{text}", f"redis://:{text}@h"):
+    for candidate in (text, f"redis://{text}", f"redis://:{text}@h", f"redis+sentinel://{text}"):
         problem = problem_of(candidate)
         assert problem is None or ";" in problem
 

@@ -61,8 +61,80 @@ def refusal(
         ),
         ('env = "staging"', 'skycap.toml: env: "staging" is none of the choices; give development or production'),
         (
-            '[jobs.x]\nbackoff = "linear"',
-            'skycap.toml: jobs.x.backoff: "linear" is none of the choices; give exponential or fixed',
+            '[jobs.x]\nbackoff = "quadratic"',
+            (
+                'skycap.toml: jobs.x.backoff: "quadratic" is none of the choices; '
+                "give exponential, fixed, linear or list"
+            ),
+        ),
+        (
+            '[queues.email]\nbackoff = "list"',
+            (
+                'skycap.toml: queues.email.backoff_seconds: is 5, and backoff is "list"; '
+                "give a list of waits, like [1, 5, 30]"
+            ),
+        ),
+        (
+            '[jobs.x]\nbackoff = "list"',
+            (
+                'skycap.toml: jobs.x.backoff_seconds: is not set here, and backoff is "list"; '
+                "give a list of waits, like [1, 5, 30]"
+            ),
+        ),
+        (
+            "[queues.email]\nbackoff_seconds = [1, 5]",
+            (
+                'skycap.toml: queues.email.backoff_seconds: is a list of waits, and backoff is "exponential"; '
+                'give one number, or backoff = "list"'
+            ),
+        ),
+        (
+            "[jobs.x]\nbackoff_seconds = [1, 5]",
+            'skycap.toml: jobs.x.backoff_seconds: is a list of waits; give backoff = "list" beside it, or one number',
+        ),
+        (
+            '[queues.email]\nbackoff = "list"\nbackoff_seconds = []',
+            "skycap.toml: queues.email.backoff_seconds: is an empty list; give at least one wait, like [1, 5, 30]",
+        ),
+        (
+            '[queues.email]\nbackoff = "list"\nbackoff_seconds = [1, -5]',
+            (
+                "skycap.toml: queues.email.backoff_seconds.1: -5 is not at least 0; "
+                "give a number from 0 to 2592000, or a list of such"
+            ),
+        ),
+        (
+            '[queues.email]\nbackoff_seconds = "soon"',
+            (
+                'skycap.toml: queues.email.backoff_seconds: "soon" is no number; '
+                "give a number from 0 to 2592000, or a list of such"
+            ),
+        ),
+        (
+            "[queues.email]\nbackoff_longest_seconds = 4",
+            (
+                "skycap.toml: queues.email.backoff_longest_seconds: 4 is less than a wait of backoff_seconds, 5; "
+                "give at least 5, or shorter waits"
+            ),
+        ),
+        (
+            '[queues.x]\nbackoff = "list"\nbackoff_seconds = [1, 90000]',
+            (
+                "skycap.toml: queues.x.backoff_longest_seconds: 86400 is less than a wait of backoff_seconds, 90000; "
+                "give at least 90000, or shorter waits"
+            ),
+        ),
+        (
+            "[queues.email]\nrate_seconds = 0.001",
+            "skycap.toml: queues.email.rate_seconds: 0.001 is not at least 0.01; give a number from 0.01 to 2592000",
+        ),
+        (
+            "[jobs.x]\nrate_seconds = 5",
+            "skycap.toml: jobs.x: has rate_seconds and no rate_max; give both",
+        ),
+        (
+            "queues.email.max_wating = 3",
+            "skycap.toml: queues.email.max_wating: is no setting; did you mean max_waiting?",
         ),
         ("[brand]\nname = 5", "skycap.toml: brand.name: 5 is no text; give text, in quotes"),
         ('[brand]\nname = ""', 'skycap.toml: brand.name: "" is too short; give text, in quotes'),
@@ -90,7 +162,7 @@ def refusal(
         ('"a\\nb" = 1', 'skycap.toml: "a\\nb": is no setting; known here: {known}'),
         (
             '[redis]\nurl = "redis+sentinel://h"',
-            "skycap.toml: redis.url: redis+sentinel:// comes with a later version; give redis://, rediss:// or unix://",
+            "skycap.toml: redis.url: names no service; write redis+sentinel://host:26379,host:26379/mymaster/0",
         ),
         ("[redis]\nurl = 6379", "skycap.toml: redis.url: is no text; put it in quotes"),
         (
@@ -134,6 +206,24 @@ def test_the_file_is_named_with_key_problem_and_fix(tmp_path: Path, toml: str, m
             "SKYCAP_LOAD_PLUGINS",
             "[bookings]",
             "SKYCAP_LOAD_PLUGINS: load_plugins: is no JSON list; write words between commas",
+        ),
+        (
+            "SKYCAP_LIMITS_API_KEYS",
+            "gmail.com=20",
+            'SKYCAP_LIMITS_API_KEYS: limits.api.keys: is no JSON table; write {{"NAME": {{"KEY": VALUE}}}}',
+        ),
+        (
+            "SKYCAP_QUEUES_EMAIL_LIMITS",
+            "api",
+            (
+                'SKYCAP_QUEUES_EMAIL_LIMITS: queues.email.limits: "api" is no limit; '
+                "add a table [limits.api], or take it out of the list"
+            ),
+        ),
+        (
+            "SKYCAP_QUEUES_EMAIL_RATE_MX",
+            "1",
+            "SKYCAP_QUEUES_EMAIL_RATE_MX: is no setting of skycap; did you mean SKYCAP_QUEUES_EMAIL_RATE_MAX?",
         ),
         ("SKYCAP_REDIS_ULR", "x", "SKYCAP_REDIS_ULR: is no setting of skycap; did you mean SKYCAP_REDIS_URL?"),
         (
@@ -202,9 +292,9 @@ def test_an_option_is_named_as_the_command_line(tmp_path: Path) -> None:
 def test_the_credential_file_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "credentials"
     folder.mkdir()
-    (folder / "redis_url").write_text("redis+cluster://h")
+    (folder / "redis_url").write_text("redis+cluster://h/1")
     message = refusal(tmp_path, environ={"CREDENTIALS_DIRECTORY": str(folder)})
-    assert message.startswith("credentials/redis_url: redis.url: redis+cluster:// comes with a later version; ")
+    assert message.startswith("credentials/redis_url: redis.url: names a database")
 
 
 def test_a_misspelt_credential_of_ours_is_refused(tmp_path: Path) -> None:

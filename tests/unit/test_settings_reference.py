@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from skycap.settings import Settings, load_settings, reference
+from skycap.settings import KeyLimitSettings, Settings, load_settings, reference
 from skycap.settings.section import Section
 from skycap.settings.tree import entry_of, has_entries, section_of
 from skycap.settings.variables import understood
@@ -31,6 +31,8 @@ def test_it_loads_with_every_example_switched_on(tmp_path: Path) -> None:
     settings = load_settings(file, environ={})
     assert settings.require_redis().host == "localhost"
     assert settings.jobs["send-booking-confirmation"].attempts == 5
+    assert settings.jobs["send-booking-confirmation"].limits == ["recipient-domain"]
+    assert settings.limits["recipient-domain"].for_key("gmail.com").rate_max == 20
     assert settings.plugins == {"welcome": {"enabled": False}}
 
 
@@ -46,13 +48,18 @@ def test_every_setting_is_in_it() -> None:
             assert all(set(table) == set(section.model_fields) for table in tables)
 
 
+def test_a_limit_shows_every_figure_that_a_key_can_have() -> None:
+    limit = tomllib.loads(re.sub(r"^#(?! |\n)", "", reference(), flags=re.MULTILINE))["limits"]["recipient-domain"]
+    assert set(limit["keys"]["gmail.com"]) == set(KeyLimitSettings.model_fields)
+
+
 def test_every_setting_is_explained_by_a_sentence() -> None:
     def descriptions(model: type[Section | Settings]) -> dict[str, str | None]:
         return {f"{model.__name__}.{name}": field.description for name, field in model.model_fields.items()}
 
     sections = [section_of(field) or entry_of(field) for field in Settings.model_fields.values()]
     explained: dict[str, str | None] = {}
-    for model in filter(None, sections):
+    for model in filter(None, [*sections, KeyLimitSettings]):
         explained |= descriptions(model)
         assert model.__doc__
     explained |= {

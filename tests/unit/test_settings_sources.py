@@ -97,6 +97,11 @@ def test_settings_made_directly_read_no_place() -> None:
         ("SKYCAP_SMTP_CA_FILE", "/etc/ca.pem", "smtp.ca_file", Path("/etc/ca.pem")),
         ("SKYCAP_QUEUES_EMAIL_BACKOFF_SECONDS", "1.5", "queues.email.backoff_seconds", 1.5),
         ("SKYCAP_QUEUES_EMAIL_BACKOFF", "fixed", "queues.email.backoff", "fixed"),
+        ("SKYCAP_QUEUES_EMAIL_RATE_MAX", "7", "queues.email.rate_max", 7),
+        ("SKYCAP_QUEUES_EMAIL_CONCURRENCY", "4", "queues.email.concurrency", 4),
+        ("SKYCAP_QUEUES_EMAIL_FLEET_CONCURRENCY", "4", "queues.email.fleet_concurrency", 4),
+        ("SKYCAP_QUEUES_BULK_MAIL_KEEP_DISCARDED_COUNT", "5", "queues.bulk-mail.keep_discarded_count", 5),
+        ("SKYCAP_LIMITS_API_RATE_MAX", "9", "limits.api.rate_max", 9),
         ("SKYCAP_QUEUES__BULK_MAIL__ATTEMPTS", "2", "queues.bulk-mail.attempts", 2),
         (
             "SKYCAP_JOBS_SEND_BOOKING_CONFIRMATION_ATTEMPTS",
@@ -116,6 +121,27 @@ def test_a_variable_sets_its_key(name: str, text: str, key: str, value: object) 
     for part in key.split("."):
         found = cast("Any", found)[part] if isinstance(found, dict) else getattr(found, part)
     assert found == value
+
+
+@pytest.mark.parametrize("text", ["1, 5,30", "[1, 5, 30]"])
+def test_a_variable_sets_a_list_of_numbers(text: str) -> None:
+    environ = {"SKYCAP_QUEUES_EMAIL_BACKOFF": "list", "SKYCAP_QUEUES_EMAIL_BACKOFF_SECONDS": text}
+    assert load_settings(environ=environ).queues["email"].backoff_seconds == [1, 5, 30]
+
+
+def test_variables_set_a_limit_and_who_it_holds_for(config: Callable[[str], Path]) -> None:
+    path = config('[limits.recipient-domain]\nkey = "userEmail|domain"\nkeys."gmail.com".rate_max = 20\n')
+    environ = {
+        "SKYCAP_LIMITS_RECIPIENT_DOMAIN_RATE_MAX": "100",
+        "SKYCAP_LIMITS_RECIPIENT_DOMAIN_KEYS": '{"example.com": {"rate_max": 5}}',
+        "SKYCAP_QUEUES_EMAIL_LIMITS": "recipient-domain",
+    }
+    settings = load_settings(path, environ=environ)
+    limit = settings.limits["recipient-domain"]
+    assert settings.queues["email"].limits == ["recipient-domain"]
+    assert [limit.for_key(value).rate_max for value in ("gmail.com", "example.com", "other.com")] == [20, 5, 100]
+    assert settings.origin("limits.recipient-domain.keys.gmail.com.rate_max") == str(path)
+    assert settings.origin("limits.recipient-domain.keys.example.com.rate_max") == "SKYCAP_LIMITS_RECIPIENT_DOMAIN_KEYS"
 
 
 def test_an_empty_variable_is_as_good_as_none(config: Callable[[str], Path]) -> None:

@@ -3,9 +3,11 @@
 from skycap.settings.addresses import BindAddress, RedisAddress, SmtpAddress
 from skycap.settings.database import DatabaseAddress
 from skycap.settings.invalid import InvalidSettings
+from skycap.settings.jobs import JobSettings
+from skycap.settings.limits import KeyLimitSettings, LimitSettings
 from skycap.settings.loading import load_settings
 from skycap.settings.model import Settings
-from skycap.settings.queues import JobSettings, QueueSettings
+from skycap.settings.queues import QueueSettings
 from skycap.settings.reference import reference
 from skycap.settings.sections import (
     BrandSettings,
@@ -25,6 +27,8 @@ __all__ = [
     "HttpSettings",
     "InvalidSettings",
     "JobSettings",
+    "KeyLimitSettings",
+    "LimitSettings",
     "LogSettings",
     "QueueSettings",
     "RedisAddress",

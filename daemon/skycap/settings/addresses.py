@@ -18,14 +18,19 @@ from pydantic_core import core_schema
 from skycap.settings.masking import quoted
 from skycap.settings.url import HIGHEST_PORT, Url, url_text, whole_number
 
-REDIS_PORT = 6379
+REDIS_PORT, SENTINEL_PORT = 6379, 26379
 SUBMISSION_PORT, SUBMISSIONS_PORT = 587, 465
 """Mail submission with STARTTLS, and with TLS from the first byte (RFC 8314)."""
 
 _TLS_PARAMETERS = frozenset(
     {"ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile"}
 )
-_REDIS_PARAMETERS = _TLS_PARAMETERS | {"client_name", "db", "password", "username"}
+_SENTINEL_PARAMETERS = frozenset({"sentinel_password", "sentinel_tls", "sentinel_username"})
+_REDIS_PARAMETERS = _TLS_PARAMETERS | _SENTINEL_PARAMETERS | {"client_name", "db", "password", "username"}
+_SENTINEL_SCHEMES = frozenset({"redis+sentinel", "rediss+sentinel"})
+_CLUSTER_SCHEMES = frozenset({"redis+cluster", "rediss+cluster"})
+_REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"}) | _SENTINEL_SCHEMES | _CLUSTER_SCHEMES
+_REDIS_ADVICE = "give redis://, rediss:// or unix://, or redis+sentinel:// or redis+cluster:// (rediss+ with TLS)"
 _BIND = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(?P<port>[0-9]{1,5})")
 
 
@@ -58,12 +63,16 @@ class Address(ABC):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class RedisAddress(Address):
-    """Where the queue server is: ``host`` and ``port``, or a socket at ``path``."""
+    """Where the queue server is: ``host`` and ``port``, or a socket at ``path``.
+
+    Of several Sentinels or nodes of a cluster these are the first one's. ``service`` is what Sentinel calls the server.
+    """
 
     url: Url
     host: str
     port: int
     path: Path | None
+    service: str | None
     database: int
     username: str | None
     password: str | None
@@ -79,20 +88,23 @@ class RedisAddress(Address):
         if username and password is None:
             raise ValueError("names a user and no password; a password alone is written redis://:PASSWORD@host")
         by_socket = url.scheme == "unix"
+        host, port = ("", 0) if by_socket else _first_redis_host(url)
+        service, database = _service_and_database(url)
         return cls(
             url=url,
-            host="" if by_socket else url.host,
-            port=0 if by_socket else url.hosts[0][1] or REDIS_PORT,
+            host=host,
+            port=port,
             path=_socket_path(url) if by_socket else None,
-            database=_redis_database(url),
+            service=service,
+            database=database,
             username=username,
             password=password,
-            tls=url.scheme == "rediss",
+            tls=_has_tls(url),
         )
 
     @property
     def unmasked(self) -> str:
-        """The address as it was written, password included: for redis-py's ``from_url`` only."""
+        """The address as it was written, password included: for ``Link.to`` only."""
         return self.url.text
 
     def __str__(self) -> str:
@@ -186,14 +198,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_redis_scheme(scheme: str) -> None:
-    if scheme in {"redis+sentinel", "redis+cluster"}:
-        raise ValueError(f"{scheme}:// comes with a later version; give redis://, rediss:// or unix://")
     if scheme in {"http", "https"}:
         raise ValueError(
             f"{scheme}:// is a REST address, which is no queue server; give the rediss:// address of the same database"
         )
-    if scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError(f"the scheme {scheme}:// is not understood; give redis://, rediss:// or unix://")
+    if scheme not in _REDIS_SCHEMES:
+        raise ValueError(f"the scheme {scheme}:// is not understood; {_REDIS_ADVICE}")
 
 
 def _check_redis_parameters(url: Url) -> None:
@@ -202,8 +212,45 @@ def _check_redis_parameters(url: Url) -> None:
         known = ", ".join(sorted(_REDIS_PARAMETERS))
         raise ValueError(f"the parameter {unknown[0]} is not understood; leave it out (known: {known})")
     misplaced = sorted(set(url.query) & _TLS_PARAMETERS)
-    if misplaced and url.scheme != "rediss":
-        raise ValueError(f"the parameter {misplaced[0]} means nothing without TLS; write rediss://")
+    if misplaced and not _has_tls(url):
+        _, plus, kind = url.scheme.partition("+")
+        raise ValueError(f"the parameter {misplaced[0]} means nothing without TLS; write rediss{plus}{kind}://")
+    misplaced = sorted(set(url.query) & _SENTINEL_PARAMETERS)
+    if misplaced and url.scheme not in _SENTINEL_SCHEMES:
+        raise ValueError(f"the parameter {misplaced[0]} means nothing without Sentinel; write redis+sentinel://")
+    if url.query.get("sentinel_tls", "yes") not in {"yes", "no"}:
+        raise ValueError("has a sentinel_tls that is neither yes nor no; write sentinel_tls=no where they speak none")
+    if "sentinel_username" in url.query and "sentinel_password" not in url.query:
+        raise ValueError("names a sentinel_username and no password; add sentinel_password=PASSWORD")
+
+
+def _has_tls(url: Url) -> bool:
+    return url.scheme.startswith("rediss")
+
+
+def _first_redis_host(url: Url) -> tuple[str, int]:
+    if url.scheme in _SENTINEL_SCHEMES | _CLUSTER_SCHEMES:
+        if not all(host for host, _ in url.hosts):
+            raise ValueError(f"leaves a host out; write {url.scheme}://host:port,host:port")
+        host, port = next(iter(url.hosts))
+        return host, port or (SENTINEL_PORT if url.scheme in _SENTINEL_SCHEMES else REDIS_PORT)
+    if len(url.hosts) != 1:
+        raise ValueError("names several hosts; give one, or write redis+sentinel:// or redis+cluster://")
+    return url.host, url.hosts[0][1] or REDIS_PORT
+
+
+def _service_and_database(url: Url) -> tuple[str | None, int]:
+    if url.scheme in _SENTINEL_SCHEMES:
+        service, _, database = url.path.removeprefix("/").partition("/")
+        if not service:
+            raise ValueError(f"names no service; write {url.scheme}://host:26379,host:26379/mymaster/0")
+        return service, _redis_database(url, database, f"{url.scheme}://host:26379/{service}/0")
+    if url.scheme in _CLUSTER_SCHEMES:
+        if url.path.removeprefix("/") not in {"", "0"} or url.query.get("db", "0") != "0":
+            raise ValueError("names a database, and a cluster has only database 0; leave out what follows the hosts")
+        return None, 0
+    path = "" if url.scheme == "unix" else url.path.removeprefix("/")
+    return None, _redis_database(url, path, "redis://host:6379/0")
 
 
 def _socket_path(url: Url) -> Path:
@@ -212,10 +259,9 @@ def _socket_path(url: Url) -> Path:
     return Path(url.path)
 
 
-def _redis_database(url: Url) -> int:
-    written = url.query.get("db") or ("" if url.scheme == "unix" else url.path.removeprefix("/")) or "0"
-    number = whole_number(written)
+def _redis_database(url: Url, path: str, example: str) -> int:
+    number = whole_number(url.query.get("db") or path or "0")
     if number is None:
         # redis-py would take database 0 without a word.
-        raise ValueError("the part after the host is no database number; write redis://host:6379/0")
+        raise ValueError(f"the part after the host is no database number; write {example}")
     return number

@@ -23,6 +23,11 @@ def quoted(text: str) -> str:
     return shown if len(shown) <= _LONGEST_SHOWN else f'{shown[:_LONGEST_SHOWN]}…"'
 
 
+def number_text(number: object) -> str:
+    """``1`` for 1.0, as a person writes it."""
+    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
+
+
 def looks_secret(name: str) -> bool:
     """Whether a key of this name is likely to hold a secret: ``api_key``, ``password``, ``token``."""
     return _SECRET_NAME.search(name) is not None

@@ -11,18 +11,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self, cast
+from typing import Any, Literal, NoReturn, Self, cast
 
-from pydantic import Field, PrivateAttr, StringConstraints, field_serializer, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_serializer, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from skycap.backoff import Backoff
 from skycap.errors import ConfigurationError
 from skycap.settings.addresses import RedisAddress, SmtpAddress
 from skycap.settings.database import DatabaseAddress
-from skycap.settings.layers import Layer, Provenance
+from skycap.settings.jobs import JobSettings
+from skycap.settings.layers import Key, Layer, Provenance
+from skycap.settings.limits import LimitSettings, unknown_limit
 from skycap.settings.masking import masked_table
-from skycap.settings.queues import JobSettings, QueueSettings, backend_queues, merged_queues
+from skycap.settings.queues import QueueSettings, backend_queues, merged_queues
+from skycap.settings.section import Name
 from skycap.settings.sections import (
     BrandSettings,
     DatabaseSettings,
@@ -34,9 +37,6 @@ from skycap.settings.sections import (
 )
 
 DEFAULT_FILE = Path("/etc/skycap/skycap.toml")
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
-"""Of a queue, a kind or a plugin."""
 
 _layers: ContextVar[tuple[Layer, ...]] = ContextVar("layers", default=())
 
@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     queues: dict[Name, QueueSettings] = Field(default_factory=backend_queues)
     jobs: dict[Name, JobSettings] = Field(default={})
+    limits: dict[Name, LimitSettings] = Field(default={})
     plugins: dict[Name, dict[str, Any]] = Field(default={}, repr=False)
     log: LogSettings = LogSettings()
     brand: BrandSettings = BrandSettings()
@@ -107,6 +108,15 @@ class Settings(BaseSettings):
         """How long an attempt may take; decided as ``retry_of`` is."""
         seconds = self.job(kind).timeout_seconds
         return (declared or self.queue(queue).timeout) if seconds is None else timedelta(seconds=seconds)
+
+    def retention_of(self, kind: str, *, queue: str) -> tuple[timedelta, timedelta]:
+        """How long jobs of a kind are kept: finished ones, discarded ones; ``[jobs.KIND]`` over the queue."""
+        own, common = self.job(kind), self.queue(queue)
+        finished, discarded = own.keep_finished_seconds, own.keep_discarded_seconds
+        return (
+            timedelta(seconds=common.keep_finished_seconds if finished is None else finished),
+            timedelta(seconds=common.keep_discarded_seconds if discarded is None else discarded),
+        )
 
     def state_dir(self, environ: Mapping[str, str] = os.environ) -> Path:
         """Where embedded servers keep their data; nothing is created."""
@@ -141,7 +151,7 @@ class Settings(BaseSettings):
 
     def origin(self, key: str) -> str:
         """The file or variable that ``key`` was read from, as ``redis.url``; "default" when nothing sets it."""
-        return self._provenance.origin(tuple(key.split("."))) or "default"
+        return self._provenance.origin(_parts(key)) or "default"
 
     @classmethod
     def settings_customise_sources(
@@ -160,6 +170,23 @@ class Settings(BaseSettings):
     def _over_the_defaults(cls, queues: Any) -> Any:
         return merged_queues(cast("Mapping[str, Any]", queues)) if isinstance(queues, Mapping) else queues
 
+    @model_validator(mode="after")
+    def _limits_that_there_are(self) -> Self:
+        tables: Mapping[Key, QueueSettings | JobSettings] = {
+            **{("queues", name): queue for name, queue in self.queues.items()},
+            **{("jobs", kind): job for kind, job in self.jobs.items()},
+        }
+        problems = [
+            unknown_limit((*key, "limits"), limit, self.limits)
+            for key, table in tables.items()
+            for limit in table.limits or ()
+            if limit not in self.limits
+        ]
+        if problems:
+            # With places of their own, which an error of one validator would not have.
+            raise ValidationError.from_exception_data("Settings", problems, hide_input=True)
+        return self
+
     @field_serializer("plugins")
     def _masked_plugins(self, plugins: dict[str, dict[str, Any]]) -> dict[str, Any]:
         return masked_table(plugins)
@@ -177,6 +204,14 @@ class Settings(BaseSettings):
             settings = cls()
         settings._provenance = provenance
         return settings
+
+
+def _parts(key: str) -> Key:
+    """The parts of a dotted key; a value that a limit has other figures for can have dots in it, like gmail.com."""
+    parts = key.split(".")
+    if parts[0] == "limits" and parts[2:3] == ["keys"] and len(parts) > 4:  # noqa: PLR2004 - limits.NAME.keys.VALUE.KEY
+        return (*parts[:3], ".".join(parts[3:-1]), parts[-1])
+    return tuple(parts)
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from pydantic_core import ErrorDetails
 
 from skycap.settings.addresses import Address
 from skycap.settings.layers import Key, Provenance
-from skycap.settings.masking import looks_secret, quoted
+from skycap.settings.masking import looks_secret, number_text, quoted
+from skycap.settings.retries import FORMS
 from skycap.settings.tree import (
     choices_of,
     field_at,
@@ -23,12 +24,12 @@ from skycap.settings.tree import (
     has_entries,
     is_list,
     kinds_of,
-    number_text,
     range_of,
 )
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?")
+_NO_PART_OF_A_KEY = frozenset({"[key]", *FORMS})
 _NO_TABLE = frozenset({"dict_type", "model_attributes_type", "model_type"})
 _COMPLAINTS = {
     "bool_parsing": "is neither true nor false",
@@ -49,7 +50,7 @@ _COMPLAINTS = {
 def problems_of(error: ValidationError, provenance: Provenance) -> Iterator[str]:
     """One line for each problem, never with a secret in it."""
     for details in error.errors(include_url=False):
-        key = tuple(str(part) for part in details["loc"] if part != "[key]")
+        key = tuple(str(part) for part in details["loc"] if part not in _NO_PART_OF_A_KEY)
         yield f"{provenance.nearest_origin(key)}: {_spelt(key)}: {_sentence(details, key)}"
 
 
@@ -65,7 +66,7 @@ def _sentence(details: ErrorDetails, key: Key) -> str:
     field = field_at(key) or field_at(key[:-1])
     value = _shown(details["input"], secret=field is None or _is_secret(key, field))
     if field is None or kind in _NO_TABLE:
-        return f"{value} is no table; write its keys below [{_header(key, field)}]"
+        return f"{value} is no table; write its keys below [{_header(key)}]"
     return f"{value} {_complaint(kind, details.get('ctx', {}))}; {_wanted(field)}"
 
 
@@ -90,7 +91,8 @@ def _wanted(field: FieldInfo) -> str:
     if bool in kinds:
         return "give true or false"
     if int in kinds or float in kinds:
-        return f"give a {'whole ' if int in kinds else ''}number {range_of(field)}".rstrip()
+        number = f"give a {'whole ' if int in kinds else ''}number {range_of(field)}".rstrip()
+        return f"{number}, or a list of such" if is_list(field) else number
     if is_list(field):
         return 'give a list of names, like ["one", "two"]'
     return "give text, in quotes"
@@ -105,13 +107,15 @@ def _nearest(key: Key) -> str:
     return f"known {f'in [{_spelt(key[:-1])}]' if key[:-1] else 'here'}: {', '.join(known)}"
 
 
-def _header(key: Key, field: FieldInfo | None) -> str:
-    return f"{_spelt(key)}.NAME" if field is not None and len(key) == 1 and has_entries(field) else _spelt(key)
+def _header(key: Key) -> str:
+    field = field_at(key)
+    return f"{_spelt(key)}.NAME" if field is not None and has_entries(field) else _spelt(key)
 
 
 def _is_secret(key: Key, field: FieldInfo) -> bool:
     holds_secrets = any(isinstance(kind, type) and issubclass(kind, Address | SecretStr) for kind in kinds_of(field))
-    return holds_secrets or key[0] == "plugins" or looks_secret(key[-1])
+    # The keys of a limit are no secrets: they say what it counts by.
+    return holds_secrets or key[0] == "plugins" or (key[0] != "limits" and looks_secret(key[-1]))
 
 
 def _shown(value: object, *, secret: bool) -> str:

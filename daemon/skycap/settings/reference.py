@@ -9,10 +9,13 @@ from typing import cast
 
 from pydantic.fields import FieldInfo
 
+from skycap.settings.jobs import JobSettings
+from skycap.settings.limits import KeyLimitSettings, LimitSettings
+from skycap.settings.masking import number_text
 from skycap.settings.model import Settings
-from skycap.settings.queues import JobSettings, QueueSettings
+from skycap.settings.queues import QueueSettings
 from skycap.settings.section import Section
-from skycap.settings.tree import choices_of, has_entries, number_text, range_of, section_of
+from skycap.settings.tree import choices_of, has_entries, range_of, section_of
 
 _WIDTH = 110
 
@@ -53,7 +56,10 @@ def _blocks(settings: Settings) -> Iterator[str]:
             case "queues":
                 yield from _queues(settings)
             case "jobs":
-                yield _job()
+                yield from _example("jobs.send-booking-confirmation", JobSettings)
+            case "limits":
+                yield from _example("limits.recipient-domain", LimitSettings)
+                yield from _example('limits.recipient-domain.keys."gmail.com"', KeyLimitSettings)
             case "plugins":
                 yield _PLUGINS
             case _ if name in tables:
@@ -78,10 +84,12 @@ def _queues(settings: Settings) -> Iterator[str]:
         yield f"[queues.{name}]\n" + "".join(lines)
 
 
-def _job() -> str:
-    """An example, since no kind of job has settings of its own by default."""
-    lines = (_line(key, field, None) for key, field in JobSettings.model_fields.items())
-    return f"{_comment(JobSettings.__doc__ or '')}#[jobs.send-booking-confirmation]\n" + "".join(lines)
+def _example(name: str, model: type[Section]) -> Iterator[str]:
+    """A table that is not there by default."""
+    yield f"{_comment(model.__doc__ or '')}#[{name}]\n"
+    for key, field in model.model_fields.items():
+        if not has_entries(field):
+            yield _entry(key, field, None)
 
 
 def _entry(name: str, field: FieldInfo, value: object) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import NoneType, UnionType
-from typing import Literal, Union
+from typing import Annotated, Literal, Union
 
 from pydantic.fields import FieldInfo
 
 from skycap.settings.layers import Key
+from skycap.settings.masking import number_text
 from skycap.settings.model import Settings
 from skycap.settings.section import Section
 
@@ -25,20 +26,18 @@ def entry_of(field: FieldInfo) -> type[Section] | None:
 
 
 def has_entries(field: FieldInfo) -> bool:
-    """Whether a field is a table of tables by name: queues, jobs and plugins."""
+    """Whether a field is a table of tables by name: queues, jobs, limits, plugins."""
     return typing.get_origin(field.annotation) is dict
 
 
 def is_list(field: FieldInfo) -> bool:
-    """Whether a field is a list."""
+    """Whether a field is a list, or can be one."""
     return any(typing.get_origin(kind) is list for kind in kinds_of(field))
 
 
 def kinds_of(field: FieldInfo) -> tuple[object, ...]:
     """The types that a field can have, without None."""
-    is_union = typing.get_origin(field.annotation) in {Union, UnionType}
-    members = typing.get_args(field.annotation) if is_union else (field.annotation,)
-    return tuple(member for member in members if member is not NoneType)
+    return tuple(kind for kind, _ in _members(field.annotation))
 
 
 def choices_of(field: FieldInfo) -> tuple[str, ...]:
@@ -50,29 +49,29 @@ def choices_of(field: FieldInfo) -> tuple[str, ...]:
 
 def range_of(field: FieldInfo) -> str:
     """``from 1 to 1000``, or nothing where there are no limits."""
+    metadata = [*field.metadata, *(extra for _, extras in _members(field.annotation) for extra in extras)]
     limits = {
         side: number_text(getattr(limit, side))
-        for limit in field.metadata
+        for limit in metadata
         for side in ("ge", "le")
         if getattr(limit, side, None) is not None
     }
     return " ".join(f"{word} {limits[side]}" for word, side in (("from", "ge"), ("to", "le")) if side in limits)
 
 
-def number_text(number: object) -> str:
-    """``1`` for 1.0, as a person writes it."""
-    return str(int(number)) if isinstance(number, float) and number.is_integer() else str(number)
-
-
 def fields_under(key: Key) -> Mapping[str, FieldInfo]:
     """The settings that a table can have, by name; none where any name is possible, or ``key`` is no table."""
-    if not key:
-        return Settings.model_fields
-    field = Settings.model_fields.get(key[0])
-    if field is None:
-        return {}
-    section = {1: section_of(field), 2: entry_of(field)}.get(len(key))
-    return section.model_fields if section is not None else {}
+    fields: Mapping[str, FieldInfo] = Settings.model_fields
+    parts = iter(key)
+    for part in parts:
+        field = fields.get(part)
+        if field is None:
+            return {}
+        if has_entries(field) and next(parts, None) is None:
+            return {}
+        section = entry_of(field) or section_of(field)
+        fields = section.model_fields if section is not None else {}
+    return fields
 
 
 def field_at(key: Key) -> FieldInfo | None:
@@ -82,3 +81,16 @@ def field_at(key: Key) -> FieldInfo | None:
 
 def _section(annotation: object) -> type[Section] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+def _members(annotation: object, extras: tuple[object, ...] = ()) -> Iterator[tuple[object, tuple[object, ...]]]:
+    """The types of a union other than None, each with what ``Annotated`` says of it."""
+    if typing.get_origin(annotation) is Annotated:
+        inner, *added = typing.get_args(annotation)
+        more = [item for extra in added for item in (extra.metadata if isinstance(extra, FieldInfo) else [extra])]
+        yield from _members(inner, (*extras, *more))
+    elif typing.get_origin(annotation) in {Union, UnionType}:
+        for member in typing.get_args(annotation):
+            yield from _members(member, extras)
+    elif annotation is not NoneType:
+        yield annotation, extras

@@ -14,7 +14,7 @@ _URL = re.compile(
 )
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:\[\]@]*)(:(?P<port>[0-9]{1,5}))?")
 _DIGITS = re.compile(r"[0-9]{1,9}")
-_SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
+_SECRET_PARAMETERS = frozenset({"password", "sentinel_password", "sslpassword"})
 _ESCAPES = "in a password write @ / ? # as %40 %2F %3F %23"
 
 
@@ -22,8 +22,8 @@ _ESCAPES = "in a password write @ / ? # as %40 %2F %3F %23"
 class Url:
     """The decoded parts of ``scheme://username:password@host:port/path?query``; prints without its password.
 
-    ``hosts`` has more than one member only where PostgreSQL's list of hosts was written. ``path`` begins with a slash
-    or is empty.
+    ``hosts`` has more than one member only where a list was written, for PostgreSQL, Sentinel or a cluster. ``path``
+    begins with a slash or is empty.
     """
 
     text: str

@@ -3,6 +3,7 @@
     SKYCAP_REDIS_URL                                 redis.url
     SKYCAP_QUEUES_EMAIL_CONCURRENCY                  queues.email.concurrency
     SKYCAP_JOBS_SEND_BOOKING_CONFIRMATION_ATTEMPTS   jobs.send-booking-confirmation.attempts
+    SKYCAP_LIMITS_RECIPIENT_DOMAIN_RATE_MAX          limits.recipient-domain.rate_max
     SKYCAP_PLUGINS_WELCOME_ENABLED                   plugins.welcome.enabled
     SKYCAP_PLUGINS__PRICE_ALERTS__MAX_AGE            plugins.price-alerts.max_age
 
@@ -22,7 +23,7 @@ from pydantic.fields import FieldInfo
 from skycap.settings.layers import Key
 from skycap.settings.model import Settings
 from skycap.settings.queues import BACKEND_QUEUES
-from skycap.settings.tree import entry_of, field_at, fields_under, has_entries, is_list, section_of
+from skycap.settings.tree import entry_of, field_at, fields_under, has_entries, is_list, kinds_of, section_of
 
 PREFIX = "SKYCAP_"
 _FROM_FILE = "_FILE"
@@ -69,21 +70,16 @@ def suggestion(name: str) -> str:
 
 
 def value_of(key: Key, text: str) -> object:
-    """The value that ``text`` means: a list is JSON or words between commas; raises ValueError for JSON that is none.
+    """The value that ``text`` means: a list is JSON or words between commas, a table is JSON; else raises ValueError.
 
     What a plugin's key is, only the plugin knows: JSON lists and tables are read, all else stays text.
     """
     if key[0] == "plugins":
         return _json_or_text(text)
     field = field_at(key)
-    if field is None or not is_list(field):
-        return text
-    if not text.startswith("["):
-        return [word.strip() for word in text.split(",") if word.strip()]
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        raise ValueError("is no JSON list; write words between commas") from None
+    if field is not None and has_entries(field):
+        return _json(text, 'is no JSON table; write {"NAME": {"KEY": VALUE}}')
+    return _listed(text, field) if field is not None and is_list(field) else text
 
 
 def _key(rest: str) -> Key | None:
@@ -127,7 +123,8 @@ def _key_under(section: str, field: FieldInfo, words: str) -> Key | None:
     if entry is None:
         name, _, key = words.partition("_")
         return (section, name, key) if name and key else None
-    for key in entry.model_fields:
+    # The longest first: fleet_concurrency ends as concurrency does.
+    for key in sorted(entry.model_fields, key=len, reverse=True):
         name = words.removesuffix(f"_{key}")
         if name and name != words:
             return (section, name.replace("_", "-"), key)
@@ -144,6 +141,21 @@ def _usual_keys() -> Iterator[Key]:
             yield (name,)
     for queue in BACKEND_QUEUES:
         yield from (("queues", queue, key) for key in fields_under(("queues", queue)))
+
+
+def _listed(text: str, field: FieldInfo) -> object:
+    if text.startswith("["):
+        return _json(text, "is no JSON list; write words between commas")
+    if float in kinds_of(field) and "," not in text:  # one number, where that will do
+        return text
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _json(text: str, problem: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise ValueError(problem) from None
 
 
 def _json_or_text(text: str) -> object:

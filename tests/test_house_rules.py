@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "daemon" / "skycap"
 
 VOCABULARY = (
-    *("exits", "errors", "redaction", "backoff", "payload", "job", "job_type", "outcome", "envelope"),
+    *("exits", "errors", "redaction", "backoff", "unique", "payload", "job", "job_type", "outcome", "envelope"),
     *("context", "health", "schedule", "hookspecs", "plugin"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
@@ -39,7 +39,7 @@ ONLY_HERE = {
     "aiosmtplib": {"services"},
     "aiohttp": {"http"},
     "jinja2": {"services", "plugin", "hookspecs", "registry"},
-    "taskiq": {"engine", "worker"},
+    "taskiq": {"engine", "worker", "plugin", "hookspecs", "registry"},
     "taskiq_redis": {"engine"},
     "apscheduler": {"maintenance"},
     "click": {"cli"},

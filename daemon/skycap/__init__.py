@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skycap.backoff import Backoff, exponential, fixed
+    from skycap.backoff import Backoff, exponential, fixed, linear, waits
     from skycap.client import AsyncClient
     from skycap.context import Context
     from skycap.errors import (
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
         PayloadTooLarge,
         PermanentError,
         PluginError,
+        QueueFull,
+        RateLimited,
         Refused,
+        Retry,
         SkycapError,
         Snooze,
         TemplateFailed,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from skycap.outcome import Outcome
     from skycap.payload import Payload
     from skycap.plugin import Plugin
+    from skycap.unique import Unique
 
 __all__ = [
     "AsyncClient",
@@ -56,18 +60,24 @@ __all__ = [
     "PermanentError",
     "Plugin",
     "PluginError",
+    "QueueFull",
+    "RateLimited",
     "Refused",
+    "Retry",
     "SkycapError",
     "Snooze",
     "TemplateFailed",
     "Unavailable",
+    "Unique",
     "UnknownKind",
     "degraded",
     "down",
     "exponential",
     "fixed",
     "hookimpl",
+    "linear",
     "ok",
+    "waits",
 ]
 
 _HOMES = {
@@ -90,18 +100,24 @@ _HOMES = {
     "PermanentError": "skycap.errors",
     "Plugin": "skycap.plugin",
     "PluginError": "skycap.errors",
+    "QueueFull": "skycap.errors",
+    "RateLimited": "skycap.errors",
     "Refused": "skycap.errors",
+    "Retry": "skycap.errors",
     "SkycapError": "skycap.errors",
     "Snooze": "skycap.errors",
     "TemplateFailed": "skycap.errors",
     "Unavailable": "skycap.errors",
+    "Unique": "skycap.unique",
     "UnknownKind": "skycap.errors",
     "degraded": "skycap.health",
     "down": "skycap.health",
     "exponential": "skycap.backoff",
     "fixed": "skycap.backoff",
     "hookimpl": "skycap.hookspecs",
+    "linear": "skycap.backoff",
     "ok": "skycap.health",
+    "waits": "skycap.backoff",
 }
 
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from skycap.client import AsyncClient
 from skycap.engine.broker import QueueBroker
+from skycap.engine.taskiq_results import result_backend
 from skycap.errors import ConfigurationError, PluginError
 from skycap.http.health import Vitals
 from skycap.http.server import HttpServer
-from skycap.installation import load_plugins, queues
+from skycap.installation import load_plugins, queues, shared_limits
 from skycap.maintenance.clock import Clock
+from skycap.observe.event_loop import LoopMonitor
 from skycap.services.database import DatabasePool
 from skycap.services.ledger import MailLedger
 from skycap.services.mailer import MailService
@@ -50,6 +52,7 @@ class Daemon:
     database: DatabasePool | None
     smtp: SmtpPool | None
     worker: Worker
+    loop_monitor: LoopMonitor
     clock: Clock
     http: HttpServer | None
 
@@ -58,8 +61,9 @@ def assemble(settings: Settings) -> Daemon:
     """Raises ConfigurationError for whatever no daemon should start with."""
     registry = load_plugins(settings)
     _check_kinds(registry, settings)
+    _check_limits(registry, settings)
     url = settings.require_redis().unmasked
-    broker = QueueBroker(url)
+    broker = QueueBroker(url).with_result_backend(result_backend(url)).with_middlewares(*registry.middlewares())
     client = AsyncClient(url)
     database = _database(settings)
     smtp = _smtp(settings)
@@ -80,6 +84,8 @@ def assemble(settings: Settings) -> Daemon:
         services=Services(client=client, database=database, mailer_for=mail.for_job if mail else None),
         policy_of=lambda job_type: _policy(job_type, settings),
         unknown_kind_wait=timedelta(hours=settings.worker.unknown_kind_hours),
+        # A handler that is not async never waits for a thread: there is one for each job that may run.
+        threads=sum(queue.concurrency for queue in settings.queues.values()),
     )
     name = worker_id()
     consumers = [
@@ -91,7 +97,7 @@ def assemble(settings: Settings) -> Daemon:
             lease=timedelta(seconds=settings.worker.lease_seconds),
             poison_after=settings.worker.poison_after,
         )
-        for queue in queues(broker.link, settings)
+        for queue in queues(broker.link, settings, registry)
     ]
     worker = Worker(consumers)
     vitals = Vitals(
@@ -111,6 +117,7 @@ def assemble(settings: Settings) -> Daemon:
         database=database,
         smtp=smtp,
         worker=worker,
+        loop_monitor=LoopMonitor(executor.attempts.job_of),
         clock=Clock(registry.schedules, {consumer.queue.name: consumer.queue for consumer in consumers}),
         http=_http(settings, vitals),
     )
@@ -133,12 +140,27 @@ def _check_kinds(registry: Registry, settings: Settings) -> None:
             raise ConfigurationError(f"jobs.{kind}: no plugin handles this kind; known: {', '.join(sorted(kinds))}")
 
 
+def _check_limits(registry: Registry, settings: Settings) -> None:
+    # Its count is one key, which in a cluster lies on one server, and the queues' own keys on others.
+    if settings.require_redis().url.scheme.endswith("+cluster"):
+        for limit, users in shared_limits(settings, registry).items():
+            raise ConfigurationError(
+                f"limits.{limit}: the queues {', '.join(users)} share it, which a Redis Cluster cannot count in one "
+                "step; give each queue a limit of its own, or use one Redis (or Sentinel)"
+            )
+
+
 def _policy(job_type: JobType, settings: Settings) -> Policy:
     """The admin's word for the kind, else the author's, else the queue's."""
     kind, queue = job_type.kind, job_type.queue
+    configured = settings.job(kind)
+    finished, discarded = settings.retention_of(kind, queue=queue)
     return Policy(
         backoff=settings.retry_of(kind, queue=queue, declared=job_type.backoff),
         timeout=settings.timeout_of(kind, queue=queue, declared=job_type.timeout),
+        # What the kind does not say itself may be changed for its queue while running.
+        keep_finished=None if configured.keep_finished_seconds is None else finished,
+        keep_discarded=None if configured.keep_discarded_seconds is None else discarded,
     )
 
 

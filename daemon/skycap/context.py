@@ -6,7 +6,7 @@ when it is first used: a handler that does not touch the database never waits fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
 from typing_extensions import TypeVar
 
 from skycap.payload import Payload
+from skycap.unique import Unique
 
 if TYPE_CHECKING:
     from skycap.job import Enqueued
 
 S = TypeVar("S", default=None)
+T = TypeVar("T")
 S_co = TypeVar("S_co", default=None, covariant=True)
 
 OnUnknown = Literal["resend", "hold"]
@@ -72,12 +74,23 @@ class Mailer(Protocol):
 
 
 class Enqueue(Protocol):
-    """``await ctx.enqueue(payload, delay=…)``: another job, in the client's words."""
+    """``await ctx.enqueue(payload, delay=…)``: another job, in the client's words (see AsyncClient.enqueue)."""
 
-    async def __call__(self, payload: Payload, *, delay: timedelta | None = None) -> Enqueued: ...
+    async def __call__(
+        self,
+        payload: Payload,
+        *,
+        delay: timedelta | None = None,
+        at: datetime | None = None,
+        deadline: timedelta | datetime | None = None,
+        priority: int | None = None,
+        job_id: str | None = None,
+        unique: Unique | None = None,
+        tags: Sequence[str] = (),
+    ) -> Enqueued: ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunningJob:
     """The job that a handler is running. ``attempt`` starts at 1."""
 
@@ -87,6 +100,7 @@ class RunningJob:
     attempt: int
     max_attempts: int
     enqueued_at: datetime
+    tags: tuple[str, ...] = ()
 
 
 class Context(Protocol, Generic[S_co]):
@@ -104,6 +118,21 @@ class Context(Protocol, Generic[S_co]):
     def log(self) -> Log: ...
     @property
     def enqueue(self) -> Enqueue: ...
+
+    async def progress(self, fraction: float, note: str = "", /) -> None:
+        """Tell whoever watches the job how far it has come, from 0 to 1. Raises ValueError beyond."""
+        ...
+
+    async def note(self, line: str, /) -> None:
+        """Keep a line with the job, for whoever looks at it later; the newest hundred are kept."""
+        ...
+
+    def run(self, awaitable: Awaitable[T], /) -> T:
+        """The result of ``awaitable``, for a handler that is not async: ``ctx.run(ctx.db.fetch(…))``.
+
+        Raises RuntimeError in an async handler, which awaits by itself.
+        """
+        ...
 
     def now(self) -> datetime:
         """The current time with its zone (UTC); frozen in tests."""

@@ -3,7 +3,8 @@
     {"v": 1, "id": "0192…", "kind": "send-booking-confirmation", "version": 1, "queue": "email",
      "priority": 1, "enqueuedAt": "2026-11-23T06:00:00.000Z", "payload": {"bookingId": "…", …}}
 
-Required: v, id, kind, payload. ``labels`` (string → string) carries what taskiq middlewares add, such as a trace.
+Required: v, id, kind, payload. ``tags`` (strings) are for people to find jobs by; ``labels`` (string → string) carry
+what taskiq middlewares add, such as a trace.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeGuard, TypeVar, cast
+from typing import Any, TypeVar, cast
+
+from pydantic_core import from_json, to_json
 
 from skycap.errors import PayloadTooLarge, Undecodable
 
@@ -20,11 +23,13 @@ _T = TypeVar("_T")
 
 ENVELOPE_VERSION = 1
 
+_UNKNOWN_TIME = "1970-01-01T00:00:00Z"
+
 LARGEST_BYTES = 256 * 1024
 """An envelope larger than this is refused. Redis holds every waiting job in memory; large data belongs elsewhere."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Envelope:
     """One job on the wire."""
 
@@ -36,10 +41,11 @@ class Envelope:
     enqueued_at: datetime
     version: int = 1
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    tags: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         """Raises PayloadTooLarge over LARGEST_BYTES."""
-        document = {
+        document: dict[str, Any] = {
             "v": ENVELOPE_VERSION,
             "id": self.id,
             "kind": self.kind,
@@ -51,7 +57,9 @@ class Envelope:
         }
         if self.labels:
             document["labels"] = self.labels
-        data = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        if self.tags:
+            document["tags"] = self.tags
+        data = _encoded(document)
         if len(data) > LARGEST_BYTES:
             raise PayloadTooLarge(
                 f"{self.kind}: the job is {len(data):,} bytes, the limit is {LARGEST_BYTES:,}; "
@@ -65,24 +73,35 @@ class Envelope:
         document = _object(data)
         if document.get("v") != ENVELOPE_VERSION:
             raise Undecodable(f"envelope version is {document.get('v')!r}, this worker reads {ENVELOPE_VERSION}")
+        read = document.get
         try:
+            labels, tags = read("labels"), read("tags")
             return cls(
-                id=_typed(document, "id", str),
-                kind=_typed(document, "kind", str),
-                payload=_object_in(document, "payload"),
-                queue=_typed(document, "queue", str, ""),
-                priority=_typed(document, "priority", int, 10),
-                enqueued_at=_from_iso(_typed(document, "enqueuedAt", str, "1970-01-01T00:00:00Z")),
-                version=_typed(document, "version", int, 1),
-                labels={name: str(value) for name, value in _object_in(document, "labels", {}).items()},
+                id=_typed("id", read("id"), str),
+                kind=_typed("kind", read("kind"), str),
+                payload=_object_in("payload", read("payload")),
+                queue=_typed("queue", read("queue", ""), str),
+                priority=_typed("priority", read("priority", 10), int),
+                enqueued_at=_from_iso(_typed("enqueuedAt", read("enqueuedAt", _UNKNOWN_TIME), str)),
+                version=_typed("version", read("version", 1), int),
+                labels={name: str(value) for name, value in _object_in("labels", labels).items()} if labels else {},
+                tags=tuple(map(str, cast("list[object]", _typed("tags", tags, list)))) if tags else (),
             )
         except (TypeError, ValueError) as error:
             raise Undecodable(f"envelope: {error}") from error
 
 
+def _encoded(document: dict[str, Any]) -> bytes:
+    data = to_json(document)
+    if b"NaN" in data or b"Infinity" in data:
+        # pydantic writes what no JSON is; the strict encoder raises ValueError, unless the words are in a text.
+        data = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    return data
+
+
 def _object(data: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(data)
+        document = from_json(data, allow_inf_nan=False)
     except (ValueError, RecursionError) as error:
         raise Undecodable(f"not JSON: {error}") from error
     if not isinstance(document, dict):
@@ -90,22 +109,20 @@ def _object(data: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", document)
 
 
-def _typed(document: dict[str, Any], name: str, kind: type[_T], default: _T | None = None) -> _T:
-    value = document.get(name, default)
+def _typed(name: str, value: Any, kind: type[_T]) -> _T:
     if not isinstance(value, kind):
-        raise TypeError(f"{name} is {'missing' if value is None else repr(value)[:40]}, expected {kind.__name__}")
+        raise TypeError(f"{name} is {_shown(value)}, expected {kind.__name__}")
     return value
 
 
-def _object_in(document: dict[str, Any], name: str, default: dict[str, Any] | None = None) -> dict[str, Any]:
-    value = document.get(name, default)
-    if not _is_object(value):
-        raise TypeError(f"{name} is {'missing' if value is None else repr(value)[:40]}, expected an object")
-    return value
+def _object_in(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is {_shown(value)}, expected an object")
+    return cast("dict[str, Any]", value)
 
 
-def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict)
+def _shown(value: Any) -> str:
+    return "missing" if value is None else repr(value)[:40]
 
 
 def _to_iso(moment: datetime) -> str:

@@ -6,7 +6,8 @@ SkycapError
 ├── Refused                 this job was not accepted; nothing was stored (exit 64)
 │   ├── UnknownKind
 │   ├── InvalidPayload
-│   └── PayloadTooLarge
+│   ├── PayloadTooLarge
+│   └── QueueFull           try again later (exit 75)
 ├── Unavailable             a dependency cannot be reached; trying again may help (exit 69)
 └── PermanentError          trying again cannot help: the job goes to the dead-letter queue at once
     ├── Undecodable
@@ -16,12 +17,14 @@ SkycapError
 Signal (BaseException, so that a handler's own `except Exception` cannot swallow it)
 ├── Cancel                  the job has no purpose any more
 ├── Snooze                  not now; uses up no attempt
+├── Retry                   this attempt failed; the next one at a time of the handler's own
+├── RateLimited             whoever was called asks for a pause: nothing of the same key until then
 └── Discard                 this can never work: to the dead-letter queue
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from skycap.backoff import Backoff
 from skycap.exits import Exit
@@ -64,6 +67,12 @@ class InvalidPayload(Refused):
 
 class PayloadTooLarge(Refused):
     """The envelope is larger than a queue takes."""
+
+
+class QueueFull(Refused):
+    """As many jobs wait as the queue's ``max_waiting`` allows; nothing was stored, and later there may be room."""
+
+    exit_code = Exit.TRY_AGAIN
 
 
 class Unavailable(SkycapError):
@@ -112,6 +121,34 @@ class Snooze(Signal):
     def __init__(self, delay: timedelta, reason: str = "") -> None:
         super().__init__(reason or f"snoozed for {delay}")
         self.delay = delay
+        self.reason = reason
+
+
+class Retry(Signal):
+    """The attempt failed, and counts; the next one is ``at`` a moment, or so much later, and not as the backoff says.
+
+    When no attempt is left, the job goes to the dead-letter queue as any failed one does.
+    """
+
+    def __init__(self, at: timedelta | datetime, reason: str = "") -> None:
+        if isinstance(at, datetime) and at.tzinfo is None:
+            raise TypeError(f"Retry({at!r}): a moment needs a time zone; or give a timedelta")
+        super().__init__(reason or f"to be retried {'at' if isinstance(at, datetime) else 'in'} {at}")
+        self.at = at
+        self.reason = reason
+
+
+class RateLimited(Signal):
+    """Whoever the handler called asked for a pause of ``retry_after`` (HTTP 429). Uses up no attempt.
+
+    Until then no job of the same key starts, in the whole fleet; the queue goes on with others. ``limit`` names
+    the limit whose key is meant; without it, those of the job's limits that count by a key.
+    """
+
+    def __init__(self, retry_after: timedelta, *, limit: str | None = None, reason: str = "") -> None:
+        super().__init__(reason or f"rate limited for {retry_after}")
+        self.retry_after = retry_after
+        self.limit = limit
         self.reason = reason
 
 

@@ -23,6 +23,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader
+    from taskiq import TaskiqMiddleware
 
     from skycap.context import RunningJob
     from skycap.health import HealthCheck
@@ -57,6 +58,14 @@ class HookSpecs(Protocol):
     @hookspec
     def register_health_checks(self) -> Iterable[HealthCheck]:
         """Checks that show in ``/api/system/health``."""
+        ...
+
+    @hookspec
+    def register_middlewares(self) -> Iterable[TaskiqMiddleware]:
+        """Middlewares of taskiq, whose pre_execute, post_execute and on_error see every attempt of every kind.
+
+        Those of earlier plugins come first, and last on the way back. What one raises fails the attempt.
+        """
         ...
 
     @hookspec

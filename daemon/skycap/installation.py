@@ -6,12 +6,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from skycap import discovery
-from skycap.engine.queue import Queue, Retention
+from skycap.engine.policy import BY_KIND, Figures, Limit, QueuePolicy, Rate
+from skycap.engine.queue import Queue
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from skycap.engine.link import Link
     from skycap.registry import Registry
     from skycap.settings import Settings
+    from skycap.settings.jobs import JobSettings
+    from skycap.settings.limits import LimitSettings
 
 
 def load_plugins(settings: Settings) -> Registry:
@@ -27,17 +32,81 @@ def load_plugins(settings: Settings) -> Registry:
     )
 
 
-def queues(link: Link, settings: Settings) -> list[Queue]:
-    """Every configured queue."""
-    return [
-        Queue(
-            name,
-            link,
-            retention=Retention(
-                finished=timedelta(seconds=queue.keep_finished_seconds),
-                finished_count=queue.keep_finished_count,
-                discarded=timedelta(seconds=queue.keep_discarded_seconds),
-            ),
-        )
-        for name, queue in settings.queues.items()
+def queues(link: Link, settings: Settings, registry: Registry | None = None) -> list[Queue]:
+    """Every configured queue; with the limits of their kinds, if the registry that knows the kinds is given."""
+    kinds = {job_type.kind: job_type.queue for job_type in registry.job_types} if registry else {}
+    used_by = {name: _names_of_limits(name, settings, kinds) for name in settings.queues}
+    return [Queue(name, link, policy=_policy(name, settings, kinds, used_by)) for name in settings.queues]
+
+
+def shared_limits(settings: Settings, registry: Registry) -> dict[str, list[str]]:
+    """The named limits that hold for jobs of several queues, and which queues these are."""
+    kinds = {job_type.kind: job_type.queue for job_type in registry.job_types}
+    used_by = {name: _names_of_limits(name, settings, kinds) for name in settings.queues}
+    return {limit: queues for limit in settings.limits if len(queues := _users(limit, used_by)) > 1}
+
+
+def _policy(
+    name: str, settings: Settings, kinds: Mapping[str, str], used_by: Mapping[str, Mapping[str, frozenset[str] | None]]
+) -> QueuePolicy:
+    queue = settings.queues[name]
+    named = [
+        _limit(limit, settings.limits[limit], kinds=only, shared=len(_users(limit, used_by)) > 1)
+        for limit, only in used_by[name].items()
     ]
+    by_kind = _limit_by_kind({kind: settings.job(kind) for kind, of in kinds.items() if of == name})
+    return QueuePolicy(
+        keep_finished=timedelta(seconds=queue.keep_finished_seconds),
+        keep_finished_count=queue.keep_finished_count,
+        keep_discarded=timedelta(seconds=queue.keep_discarded_seconds),
+        keep_discarded_count=queue.keep_discarded_count,
+        fleet_concurrency=queue.fleet_concurrency,
+        rate=_rate(queue.rate),
+        max_waiting=queue.max_waiting,
+        lifo=queue.order == "lifo",
+        limits=(*by_kind, *named),
+    )
+
+
+def _names_of_limits(queue: str, settings: Settings, kinds: Mapping[str, str]) -> dict[str, frozenset[str] | None]:
+    """The named limits of a queue's jobs, and of which kinds; None: of all."""
+    names: dict[str, frozenset[str] | None] = dict.fromkeys(settings.queues[queue].limits)
+    for kind, of in kinds.items():
+        for limit in settings.job(kind).limits or ():
+            if of == queue and (limit not in names or names[limit] is not None):
+                names[limit] = (names.get(limit) or frozenset()) | {kind}
+    return names
+
+
+def _users(limit: str, used_by: Mapping[str, Mapping[str, object]]) -> list[str]:
+    return [queue for queue, limits in used_by.items() if limit in limits]
+
+
+def _limit(name: str, configured: LimitSettings, *, kinds: frozenset[str] | None, shared: bool) -> Limit:
+    path, _, shape = (configured.key or "").partition("|")
+    return Limit(
+        name=name,
+        figures=_figures(configured),
+        key=path or None,
+        shape=shape or None,
+        kinds=kinds,
+        own={value: _figures(configured.for_key(value)) for value in configured.keys},
+        shared=shared,
+    )
+
+
+def _limit_by_kind(kinds: Mapping[str, JobSettings]) -> list[Limit]:
+    own = {
+        kind: Figures(rate=_rate(job.rate), concurrency=job.fleet_concurrency)
+        for kind, job in kinds.items()
+        if job.rate is not None or job.fleet_concurrency is not None
+    }
+    return [Limit(name="kind", key=BY_KIND, own=own)] if own else []
+
+
+def _figures(configured: LimitSettings) -> Figures:
+    return Figures(rate=_rate(configured.rate), concurrency=configured.concurrency)
+
+
+def _rate(rate: tuple[int, timedelta] | None) -> Rate | None:
+    return None if rate is None else Rate(max=rate[0], per=rate[1])

@@ -38,6 +38,24 @@ class AttemptError:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a running job has come: a fraction in 0…1, and what it says about it."""
+
+    fraction: float
+    note: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One line that a handler wrote for whoever looks at its job; ``number`` counts from 1."""
+
+    number: int
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """One job as Redis holds it; ``attempt`` counts the attempts that have begun and not been given back."""
 
@@ -51,14 +69,26 @@ class Job:
     due_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    deadline: datetime | None = None
+    priority: int = 10
+    tags: tuple[str, ...] = ()
+    unique_key: str | None = None
+    waits_at: str | None = None
+    """The limit (``name`` or ``name:key``) at which an available job waits until others have passed."""
+    worker: str | None = None
     reason: str | None = None
     result: Any = None
+    progress: Progress | None = None
+    log: tuple[LogLine, ...] = ()
     errors: tuple[AttemptError, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Enqueued:
-    """What became of an enqueue. ``duplicate``: a job of this id was there already, and nothing was added."""
+    """What became of an enqueue. ``duplicate``: a job of this id, or with its unique key, was there already.
+
+    ``job_id`` is then that job's; nothing was added, but a unique key may have replaced its payload or its time.
+    """
 
     job_id: str
     state: JobState

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic
@@ -15,8 +16,8 @@ from skycap.payload import Payload
 
 P_co = TypeVar("P_co", bound=Payload, default=Payload, covariant=True)
 
-Handler = Callable[..., Awaitable[Any]]
-"""``async def handler(ctx, payload) -> result``; further parameters may be taskiq dependencies."""
+Handler = Callable[..., Any]
+"""``handler(ctx, payload) -> result``, async or not; further parameters may be taskiq dependencies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,5 +43,6 @@ class JobType(Generic[P_co]):
         return self.payload.payload_spec.queue
 
     async def __call__(self, ctx: Context[Any], payload: Payload) -> Any:
-        """Run the handler itself: what an author's unit test may do."""
-        return await self.handler(ctx, payload)
+        """Run the handler itself, here and now: what an author's unit test may do."""
+        result = self.handler(ctx, payload)
+        return await result if inspect.isawaitable(result) else result

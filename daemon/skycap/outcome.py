@@ -16,6 +16,8 @@ class DeadReason(StrEnum):
     POISON = "poison"
     UNDECODABLE = "undecodable"
     UNKNOWN_KIND = "unknown kind"
+    EXPIRED = "expired"
+    CANCELLED_BY_DEADLINE = "cancelled by deadline"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,18 @@ class Snoozed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Held:
+    """Whoever a limit protects asked for a pause of ``delay``: so long no job of its key starts, attempt given back.
+
+    ``limit`` names the limit; None means those of the job's limits that count by a key.
+    """
+
+    delay: timedelta
+    reason: str
+    limit: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class HandedBack:
     """The worker stops: the job is available again at once, attempt given back."""
 
@@ -61,4 +75,4 @@ class Discarded:
     error: str
 
 
-Outcome = Completed | Retry | Snoozed | HandedBack | Cancelled | Discarded
+Outcome = Completed | Retry | Snoozed | Held | HandedBack | Cancelled | Discarded

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from skycap.unique import Unique
+
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 """Turns the fields of one version of a payload into those of the next."""
 
@@ -28,6 +30,7 @@ class PayloadSpec:
     version: int = 1
     upgrades: Mapping[int, Upgrade] = field(default_factory=dict[int, Upgrade])
     aliases: tuple[str, ...] = ()
+    unique: Unique | None = None
 
     def __post_init__(self) -> None:
         for name in (self.kind, *self.aliases):
@@ -72,6 +75,7 @@ class Payload(BaseModel):
         version: int = 1,
         upgrades: Mapping[int, Upgrade] | None = None,
         aliases: tuple[str, ...] = (),
+        unique: Unique | None = None,
         **config: Any,
     ) -> None:
         unknown = sorted(set(config) - set(ConfigDict.__annotations__))
@@ -82,9 +86,30 @@ class Payload(BaseModel):
             )
         super().__init_subclass__(**config)
         cls.payload_spec = PayloadSpec(
-            kind=kind, queue=queue, priority=priority, version=version, upgrades=upgrades or {}, aliases=aliases
+            kind=kind,
+            queue=queue,
+            priority=priority,
+            version=version,
+            upgrades=upgrades or {},
+            aliases=aliases,
+            unique=unique,
         )
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **config: Any) -> None:
+        super().__pydantic_init_subclass__(**config)
+        unique = cls.payload_spec.unique
+        unknown = [name for name in unique.by if name not in cls.model_fields] if unique else []
+        if unknown:
+            raise TypeError(
+                f"{cls.__name__}: unique by {unknown[0]!r}, which is no field; fields: {', '.join(cls.model_fields)}"
+            )
 
     def on_the_wire(self) -> dict[str, Any]:
         """The fields as JSON values under their camelCase names."""
         return self.model_dump(mode="json", by_alias=True)
+
+    @classmethod
+    def wire_names(cls) -> dict[str, str]:
+        """The fields' names on the wire by their names here."""
+        return {name: field.alias or name for name, field in cls.model_fields.items()}

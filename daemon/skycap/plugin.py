@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, cast
 
@@ -22,10 +22,14 @@ from skycap.schedule import Schedule
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader
+    from taskiq import TaskiqMiddleware
 
 S = TypeVar("S", default=None)
 P = TypeVar("P", bound=Payload)
 Extra = ParamSpec("Extra")
+
+Result = Awaitable[Any] | Mapping[str, Any] | Sequence[Any] | str | float | bool | None
+"""What a handler returns: if it is async, an awaitable; otherwise its JSON value itself."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -35,6 +39,7 @@ class Plugin(Generic[S]):
 
     ``name`` is its name in configuration, logs and metrics. ``settings`` is a pydantic model whose values come
     from ``[plugins.NAME]``; handlers see them as ``ctx.settings``. ``templates`` is a Jinja loader (or several).
+    ``middlewares`` are taskiq's, called around the attempts of all plugins' jobs.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Plugin(Generic[S]):
         *,
         settings: type[S] | None = None,
         templates: BaseLoader | Sequence[BaseLoader] = (),
+        middlewares: Iterable[TaskiqMiddleware] = (),
     ) -> None:
         if not _NAME.fullmatch(name):
             raise TypeError(f"plugin name {name!r}: write lower-case words joined by hyphens, like 'price-alerts'")
@@ -51,6 +57,7 @@ class Plugin(Generic[S]):
         self.name = name
         self.settings_model: type[S] | None = settings
         self._templates = tuple(templates) if isinstance(templates, Sequence) else (templates,)
+        self._middlewares = tuple(_checked(middleware, name) for middleware in middlewares)
         self._jobs: list[JobType] = []
         self._schedules: list[Schedule] = []
         self._health_checks: list[HealthCheck] = []
@@ -60,14 +67,15 @@ class Plugin(Generic[S]):
 
     def job(
         self, *, retry: Backoff | None = None, timeout: timedelta | None = None
-    ) -> Callable[[Callable[Concatenate[Context[S], P, Extra], Awaitable[Any]]], JobType[P]]:
-        """Make an ``async def handler(ctx, payload)`` a job type; its kind is the payload's.
+    ) -> Callable[[Callable[Concatenate[Context[S], P, Extra], Result]], JobType[P]]:
+        """Make a ``def`` or ``async def handler(ctx, payload)`` a job type; its kind is the payload's.
 
+        One without ``async`` runs in a thread: it may block, and reaches what is async by ``ctx.run(…)``.
         ``retry`` and ``timeout`` default to the queue's. The result of the handler must be a JSON value.
-        Raises TypeError for a handler that is not async or whose payload is no Payload.
+        Raises TypeError for a handler that is no such function or whose payload is no Payload.
         """
 
-        def register(handler: Callable[Concatenate[Context[S], P, Extra], Awaitable[Any]]) -> JobType[P]:
+        def register(handler: Callable[Concatenate[Context[S], P, Extra], Result]) -> JobType[P]:
             job_type = JobType(
                 payload=cast("type[P]", _payload_class(handler)),
                 handler=handler,
@@ -110,17 +118,21 @@ class Plugin(Generic[S]):
         return self._templates
 
     @hookimpl
+    def register_middlewares(self) -> Iterable[TaskiqMiddleware]:
+        return self._middlewares
+
+    @hookimpl
     def register_health_checks(self) -> Iterable[HealthCheck]:
         return tuple(self._health_checks)
 
 
 def _payload_class(handler: Callable[..., Any]) -> type[Payload]:
-    name = getattr(handler, "__qualname__", repr(handler))
-    if not inspect.iscoroutinefunction(handler):
-        raise TypeError(f"{name} is not async: write `async def {name}(ctx, payload)`")
+    name = getattr(handler, "__qualname__", type(handler).__name__)
+    if problem := _unlike_a_handler(handler):
+        raise TypeError(f"{name} is {problem}")
     parameters = list(inspect.signature(handler).parameters)
     if len(parameters) < 2:  # noqa: PLR2004 - ctx and payload
-        raise TypeError(f"{name} takes {len(parameters)} parameters: write `async def {name}(ctx, payload)`")
+        raise TypeError(f"{name} takes {len(parameters)} parameters: write `def {name}(ctx, payload)`")
     try:
         annotation = typing.get_type_hints(handler).get(parameters[1])
     except NameError as error:
@@ -128,3 +140,26 @@ def _payload_class(handler: Callable[..., Any]) -> type[Payload]:
     if not (isinstance(annotation, type) and issubclass(annotation, Payload)):
         raise TypeError(f"{name}: annotate {parameters[1]!r} with its Payload class, not {annotation!r}")
     return annotation
+
+
+def _unlike_a_handler(handler: Callable[..., Any]) -> str | None:
+    if not inspect.isroutine(handler):
+        return "no function: write `def handler(ctx, payload)`, and call it from there"
+    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        return "a generator, which nobody would iterate: return a value instead of `yield`"
+    if inspect.iscoroutinefunction(inspect.unwrap(handler)) and not inspect.iscoroutinefunction(handler):
+        return "async within a decorator that is not: write the decorator's wrapper as `async def`, too"
+    return None
+
+
+def _checked(middleware: TaskiqMiddleware, plugin: str) -> TaskiqMiddleware:
+    # By its methods, not its class: `import skycap` must not load taskiq.
+    candidate: object = middleware
+    if isinstance(candidate, type):
+        raise TypeError(f"plugin {plugin}: middleware {candidate.__name__} is a class: write {candidate.__name__}()")
+    if not all(callable(getattr(candidate, method, None)) for method in ("pre_execute", "post_execute")):
+        raise TypeError(
+            f"plugin {plugin}: middleware {type(candidate).__name__} has no pre_execute and post_execute: "
+            "derive it from taskiq.TaskiqMiddleware"
+        )
+    return middleware

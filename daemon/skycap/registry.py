@@ -19,6 +19,7 @@ from skycap.payload import Payload, PayloadSpec
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader
+    from taskiq import TaskiqMiddleware
 
     from skycap.envelope import Envelope
     from skycap.health import HealthCheck
@@ -116,8 +117,15 @@ class Registry:
         loaders = [loader for _, found in self._collect("register_template_loaders") for loader in found]
         return loaders[::-1]
 
+    def middlewares(self) -> list[TaskiqMiddleware]:
+        return [middleware for _, found in self._collect("register_middlewares") for middleware in found]
+
     def health_checks(self) -> list[HealthCheck]:
         return [check for _, found in self._collect("register_health_checks") for check in found]
+
+    def has_hook(self, hook: str) -> bool:
+        """Whether any plugin listens; who notifies often asks once, when all plugins are loaded."""
+        return any(True for _ in self._implementations(hook))
 
     async def notify(self, hook: str, **arguments: object) -> None:
         """Call a hook's implementations one by one; what one raises is logged with its plugin and stops nothing."""

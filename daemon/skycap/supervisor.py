@@ -12,6 +12,8 @@ from datetime import timedelta
 import structlog
 
 from skycap.assembly import Daemon
+from skycap.engine.durability import concerns
+from skycap.errors import Unavailable
 from skycap.observe.systemd import Notifier
 
 _log = structlog.get_logger("skycap.supervisor")
@@ -57,6 +59,8 @@ async def _start(daemon: Daemon, closing: AsyncExitStack) -> None:
     if daemon.http is not None:
         await daemon.http.start()
         closing.push_async_callback(daemon.http.stop)
+    daemon.loop_monitor.start()
+    closing.callback(daemon.loop_monitor.stop)
     daemon.worker.start()
     _log.info(
         "daemon started",
@@ -80,6 +84,7 @@ async def _until_stopped(daemon: Daemon, stop: asyncio.Event) -> None:
     parts = [
         asyncio.create_task(daemon.worker.ended(), name="worker"),
         asyncio.create_task(daemon.clock.run(), name="clock"),
+        asyncio.create_task(_look_at_redis(daemon), name="redis settings"),
     ]
     try:
         done, _ = await asyncio.wait((stopped, *parts), return_when=asyncio.FIRST_COMPLETED)
@@ -88,6 +93,19 @@ async def _until_stopped(daemon: Daemon, stop: asyncio.Event) -> None:
     finally:
         for task in (stopped, *parts):
             task.cancel()
+
+
+async def _look_at_redis(daemon: Daemon) -> None:
+    """Warn of settings that may lose jobs, once; raises ConfigurationError for a Redis that cannot run the queues."""
+    while True:
+        try:
+            found = await concerns(daemon.broker.link)
+            break
+        except Unavailable:
+            await asyncio.sleep(REPORT_INTERVAL.total_seconds())
+    for concern in found:
+        _log.warning("redis puts jobs at risk", problem=concern)
+    await asyncio.get_running_loop().create_future()
 
 
 async def _drain(daemon: Daemon, notifier: Notifier, hurry: asyncio.Event) -> None:

@@ -11,6 +11,8 @@ async def test_a_greeting_is_mailed_to_the_user():
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
@@ -23,8 +25,9 @@ from skycap.context import Database, Log, Mailer, OnUnknown, RunningJob
 from skycap.envelope import Envelope
 from skycap.job import Enqueued, JobState
 from skycap.job_type import JobType
-from skycap.outcome import Cancelled, Completed, Discarded, HandedBack, Outcome, Retry, Snoozed
+from skycap.outcome import Cancelled, Completed, Discarded, HandedBack, Held, Outcome, Retry, Snoozed
 from skycap.payload import Payload
+from skycap.worker.threads import refuse_to_wait, runnable
 from skycap.worker.verdict import Policy, verdict
 
 P = TypeVar("P", bound=Payload)
@@ -36,6 +39,7 @@ _STATE_AFTER: dict[type[Outcome], JobState] = {
     Discarded: JobState.DISCARDED,
     Retry: JobState.RETRYABLE,
     Snoozed: JobState.SCHEDULED,
+    Held: JobState.AVAILABLE,
     HandedBack: JobState.AVAILABLE,
 }
 
@@ -60,6 +64,8 @@ class Performed:
     outcome: Outcome
     mails: list[Mail] = field(default_factory=list[Mail])
     enqueued: list[Payload] = field(default_factory=list[Payload])
+    progress: list[float] = field(default_factory=list[float])
+    notes: list[str] = field(default_factory=list[str])
 
     @property
     def state(self) -> JobState:
@@ -102,7 +108,9 @@ async def perform(
     error: BaseException | None = None
     result: Any = None
     try:
-        result = await job_type.handler(context, job_type.payload.model_validate(travelled.payload))
+        with ThreadPoolExecutor(max_workers=1) as threads:  # it starts one only for a handler that is not async
+            handler = runnable(job_type.handler, threads)
+            result = await handler(context, job_type.payload.model_validate(travelled.payload))
     except AssertionError:
         raise  # the test's own, from a stand-in that it gave
     except BaseException as raised:  # noqa: BLE001 - signals are no Exceptions; the verdict is about all of them
@@ -110,7 +118,13 @@ async def perform(
     outcome = verdict(error, result, attempt=attempt, snoozes=snoozes, policy=policy)
     if isinstance(outcome, Completed):
         outcome = Completed(result=json.loads(json.dumps(outcome.result)))
-    return Performed(outcome=outcome, mails=context.mails, enqueued=context.payloads)
+    return Performed(
+        outcome=outcome,
+        mails=context.mails,
+        enqueued=context.payloads,
+        progress=context.fractions,
+        notes=context.notes,
+    )
 
 
 class _TestContext:
@@ -120,6 +134,8 @@ class _TestContext:
         self.log = cast("Log", structlog.get_logger(f"skycap.plugin.{plugin}"))
         self.mails: list[Mail] = []
         self.payloads: list[Payload] = []
+        self.fractions: list[float] = []
+        self.notes: list[str] = []
         self._db = db
         self._now = now
 
@@ -133,10 +149,30 @@ class _TestContext:
     def mailer(self) -> Mailer:
         return _Outbox(self.mails)
 
-    async def enqueue(self, payload: Payload, *, delay: timedelta | None = None) -> Enqueued:
+    async def enqueue(
+        self,
+        payload: Payload,
+        *,
+        delay: timedelta | None = None,
+        at: datetime | None = None,
+        job_id: str | None = None,
+        **_options: Any,
+    ) -> Enqueued:
         self.payloads.append(payload)
-        state = JobState.SCHEDULED if delay else JobState.AVAILABLE
-        return Enqueued(job_id=BaseClient().envelope(payload).id, state=state, duplicate=False)
+        state = JobState.SCHEDULED if delay or (at is not None and at > self._now) else JobState.AVAILABLE
+        return Enqueued(job_id=BaseClient().envelope(payload, job_id=job_id).id, state=state, duplicate=False)
+
+    async def progress(self, fraction: float, _note: str = "", /) -> None:
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"progress {fraction}: give a fraction from 0 to 1")
+        self.fractions.append(fraction)
+
+    async def note(self, line: str, /) -> None:
+        self.notes.append(line)
+
+    def run(self, awaitable: Awaitable[Any]) -> Any:
+        # A handler without async has a ThreadContext around this one, which runs it.
+        refuse_to_wait(awaitable)
 
     def now(self) -> datetime:
         return self._now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from pydantic import BaseModel, EmailStr, ValidationError
 
 from skycap import Cancel, Context, Discard, JobState, Payload, Plugin, Snooze, Unavailable, exponential
+from skycap.outcome import Retry
 from skycap.testing import perform
 
 
@@ -106,6 +108,62 @@ async def test_a_handler_may_enqueue_another_job() -> None:
 async def test_a_handler_that_needs_a_database_says_so_in_its_test() -> None:
     with pytest.raises(AssertionError, match=r"give perform\(…, db=…\) one"):
         await perform(fetch_booking, Booking(booking_id="b1"))
+
+
+class Report(Payload, kind="write-report"):
+    guest: str
+
+
+@plugin.job()
+def write_report(ctx: Context[WelcomeSettings], payload: Report) -> dict[str, Any]:
+    """Without ``async``: it runs in a thread, may block, and reaches what is async by ``ctx.run``."""
+    if not ctx.settings.enabled:
+        raise Cancel("switched off: plugins.welcome.enabled is false")
+    message_id = ctx.run(ctx.mailer.send("office@example.com", "reports/guest", guest=payload.guest))
+    ctx.run(ctx.enqueue(ADA))
+    return {"sent": message_id, "thread": threading.current_thread() is not threading.main_thread()}
+
+
+async def test_a_handler_without_async_runs_in_a_thread_and_reaches_what_is_async() -> None:
+    done = await perform(write_report, Report(guest="Ada"), settings=WelcomeSettings())
+    assert done.result == {"sent": done.mails[0].message_id, "thread": True}
+    assert done.enqueued == [ADA]
+
+
+async def test_the_signals_of_a_handler_without_async_are_those_of_any_other() -> None:
+    done = await perform(write_report, Report(guest="Ada"), settings=WelcomeSettings(enabled=False))
+    assert (done.state, done.mails) == (JobState.CANCELLED, [])
+
+
+class Import(Payload, kind="import-prices"):
+    rows: int
+
+
+@plugin.job()
+async def import_prices(ctx: Context[WelcomeSettings], payload: Import) -> None:
+    await ctx.note(f"{payload.rows} rows")
+    for row in range(payload.rows):
+        await ctx.progress((row + 1) / payload.rows)
+
+
+async def test_a_job_tells_how_far_it_has_come() -> None:
+    done = await perform(import_prices, Import(rows=2), settings=WelcomeSettings())
+    assert (done.progress, done.notes) == ([0.5, 1.0], ["2 rows"])
+
+
+class Careless(Payload, kind="be-careless"):
+    pass
+
+
+@plugin.job()
+async def careless(ctx: Context[WelcomeSettings], payload: Careless) -> None:
+    ctx.run(ctx.enqueue(ADA))
+
+
+async def test_an_async_handler_that_waits_for_itself_is_told_to_await() -> None:
+    done = await perform(careless, Careless(), settings=WelcomeSettings())
+    assert isinstance(done.outcome, Retry)
+    assert "write `await …` instead of `ctx.run(…)`" in done.outcome.error
 
 
 async def test_a_result_comes_back_as_it_would_from_redis() -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from skycap import AsyncClient
 from skycap.demo.daemon import DaemonProcess
+from skycap.engine.queue import NewJob
 from skycap.job import JobState
 from tests.support.daemons import Site, skycap
 from tests.support.redis import redis_at
 from tests.support.workers import Note, eventually
 
-NOW = timedelta(0)
 EXAMPLES = Path(__file__).resolve().parents[2] / "plugins" / "examples"
 
 
@@ -28,7 +27,8 @@ def site(redis_url: str, tmp_path: Path) -> Site:
 async def test_help_names_every_verb() -> None:
     done = await skycap("--help")
     assert done.code == 0
-    for verb in ("run", "demo", "enqueue", "jobs", "queues", "dead", "kinds", "plugins", "config", "db"):
+    verbs = ("run", "demo", "enqueue", "jobs", "queues", "limits", "dead", "schedules", "kinds", "events", "plugins")
+    for verb in (*verbs, "config", "db"):
         assert f"\n  {verb} " in done.out
 
 
@@ -113,7 +113,7 @@ async def test_a_dead_letter_is_listed_with_its_error_and_redriven(site: Site, r
     async with AsyncClient(redis_url) as client:
         queue = client.queue("default")
         envelope = client.envelope(Note(text="unfit"))
-        await queue.add([(replace(envelope, kind="say-hello", payload={}), NOW)])
+        await queue.add([NewJob(envelope=replace(envelope, kind="say-hello", payload={}))])
         async with site.daemon():
 
             async def dead() -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,7 +12,8 @@ from typing import Any
 from skycap.backoff import fixed
 from skycap.client import AsyncClient
 from skycap.engine.broker import QueueBroker
-from skycap.engine.queue import Queue, Retention
+from skycap.engine.policy import QueuePolicy
+from skycap.engine.queue import Queue
 from skycap.job import Job
 from skycap.payload import Payload
 from skycap.plugin import Plugin
@@ -94,7 +95,8 @@ async def bench(
     backoff_seconds: float = 0.05,
     timeout_seconds: float = 30,
     unknown_kind_wait: timedelta = timedelta(hours=24),
-    retention: Retention | None = None,
+    queue_policy: QueuePolicy | None = None,
+    plugins: Sequence[Plugin] = (),
 ) -> AsyncGenerator[Bench]:
     """``handle(ctx, payload)`` is run for each Note, after its text was noted in ``ran``."""
     plugin = Plugin("tests")
@@ -107,6 +109,8 @@ async def bench(
 
     registry = Registry()
     registry.add(plugin, name="tests", origin="the test")
+    for further in plugins:
+        registry.add(further, name=further.name, origin="the test")
     broker = QueueBroker(url)
     client = AsyncClient(url)
     policy = Policy(
@@ -119,7 +123,7 @@ async def bench(
         policy_of=lambda _: policy,
         unknown_kind_wait=unknown_kind_wait,
     )
-    queue = Queue("tests", broker.link, retention=retention)
+    queue = Queue("tests", broker.link, policy=queue_policy)
     try:
         yield Bench(url=url, client=client, queue=queue, broker=broker, registry=registry, executor=executor, ran=ran)
     finally:

@@ -5,6 +5,8 @@ Never run: mypy and pyright, both strict, read it; an ignore that is not needed 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import BaseModel
 
 from skycap import Context, Payload, Plugin
@@ -37,9 +39,20 @@ async def greet(ctx: Context[GreetSettings], payload: Greet) -> str:
     return greeting
 
 
+class Shout(Payload, kind="shout"):
+    user_name: str
+
+
+@plugin.job()
+def shout(ctx: Context[GreetSettings], payload: Shout) -> dict[str, str]:
+    message_id: str = ctx.run(ctx.mailer.send("ada@example.com", "greet/hello", name=payload.user_name))
+    return {"sent": message_id}
+
+
 async def accepted() -> None:
     done = await perform(greet, Greet(user_name="Ada"), settings=GreetSettings())
     print(done.state, done.mails[0].message_id)
+    print((await perform(shout, Shout(user_name="Ada"), settings=GreetSettings())).result)
 
 
 Greet(username="Ada")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # no such field
@@ -47,9 +60,18 @@ Greet(username="Ada")  # type: ignore[call-arg]  # pyright: ignore[reportCallIss
 Greet(user_name=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # wrong type
 
 
-@plugin.job()  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # not async
-def not_async(ctx: Context[GreetSettings], payload: Greet) -> str:
-    return payload.user_name
+@plugin.job()  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # a generator
+def generator(ctx: Context[GreetSettings], payload: Greet) -> Iterator[str]:
+    yield payload.user_name
+
+
+@plugin.job()  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # no JSON value
+def no_json(ctx: Context[GreetSettings], payload: Greet) -> OtherSettings:
+    return OtherSettings()
+
+
+@plugin.job()  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # the settings of another plugin
+def other_settings_in_a_thread(ctx: Context[OtherSettings], payload: Greet) -> None: ...
 
 
 @plugin.job()  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]  # no Payload

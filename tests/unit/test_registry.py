@@ -12,6 +12,7 @@ import pytest
 from jinja2 import BaseLoader, DictLoader
 from pydantic import BaseModel
 from structlog.testing import capture_logs
+from taskiq import SmartRetryMiddleware, TaskiqMiddleware
 
 from skycap import Context, Health, InvalidPayload, JobType, Payload, Plugin, PluginError, UnknownKind, hookimpl, ok
 from skycap.context import RunningJob
@@ -136,10 +137,22 @@ def test_settings_that_do_not_fit_name_the_plugin_and_the_key() -> None:
         Registry({"hello": {"greeting": 1}}).add(plugin, name="hello", origin="this test")
 
 
+HIDDEN_BY_ITS_DECORATOR = """
+import functools
+def noisy(f): return functools.wraps(f)(lambda *given: f(*given))
+@noisy
+async def handle(ctx, payload: Hello): ...
+"""
+
+
 @pytest.mark.parametrize(
     ("handler", "message"),
     [
-        ("def handle(ctx, payload: Hello): ...", "handle is not async"),
+        ("def handle(ctx, payload: Hello): yield", "handle is a generator, which nobody would iterate: return a value"),
+        ("async def handle(ctx, payload: Hello): yield", "handle is a generator, which nobody would iterate"),
+        ("from functools import partial\nhandle = partial(print)", "partial is no function: write `def handle"),
+        (HIDDEN_BY_ITS_DECORATOR, "handle is async within a decorator that is not"),
+        ("def handle(payload: Hello): ...", r"handle takes 1 parameters: write `def handle\(ctx, payload\)`"),
         ("async def handle(ctx): ...", "handle takes 1 parameters"),
         ("async def handle(ctx, payload): ...", "annotate 'payload' with its Payload class"),
         ("async def handle(ctx, payload: int): ...", "annotate 'payload' with its Payload class"),
@@ -175,6 +188,10 @@ class Observer:
     @hookimpl
     def register_template_loaders(self) -> Iterable[BaseLoader]:
         return [DictLoader({"hello.txt.j2": "Hi from the observer"})]
+
+    @hookimpl
+    def register_middlewares(self) -> Iterable[TaskiqMiddleware]:
+        return [SmartRetryMiddleware()]
 
     @hookimpl
     def register_health_checks(self) -> Iterable[HealthCheck]:
@@ -255,6 +272,31 @@ def test_a_later_plugins_templates_come_first(registry: Registry) -> None:
     first = registry.template_loaders()[0]
     assert isinstance(first, DictLoader)
     assert first.mapping["hello.txt.j2"] == "Hi from the observer"
+
+
+class Audit(TaskiqMiddleware):
+    pass
+
+
+def test_middlewares_of_plugins_and_hooks_are_found_in_order_of_registration(registry: Registry) -> None:
+    audit = Audit()
+    registry.add(Plugin("audit", middlewares=[audit]), name="audit", origin="this test")
+    registry.add(Observer(), name="observer", origin="this test")
+    first, second = registry.middlewares()
+    assert first is audit
+    assert isinstance(second, SmartRetryMiddleware)
+
+
+@pytest.mark.parametrize(
+    ("middleware", "message"),
+    [
+        (Audit, r"plugin audit: middleware Audit is a class: write Audit\(\)"),
+        (object(), "plugin audit: middleware object has no pre_execute and post_execute: derive it from taskiq.Taskiq"),
+    ],
+)
+def test_what_is_no_middleware_is_refused_where_it_is_written(middleware: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        Plugin("audit", middlewares=[middleware])
 
 
 WORKING = """

@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
-from skycap.cli.installation import connected_queues, settings_of
+from skycap.cli.installation import Queues, connected_queues, settings_of
 from skycap.cli.jobs import as_document, show
-from skycap.cli.options import config_option
+from skycap.cli.options import config_option, fields_of, filter_options, plugins_dir_option
 from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.quantities import RATE
+from skycap.cli.search import Search
+from skycap.client import BaseClient, checked_time
+from skycap.engine.policy import Rate
+from skycap.engine.queue import NOW, Queue
+from skycap.envelope import Envelope
 from skycap.exits import Exit
+from skycap.installation import load_plugins
 from skycap.job import Job, JobState
+from skycap.outcome import DeadReason
 from skycap.settings import Settings
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+_reason_option = click.option(
+    "--reason", type=click.Choice([reason.value for reason in DeadReason]), help="Only those given up for this."
+)
+
+
+def _chosen(command: _F) -> _F:
+    """The arguments of a command on dead letters: some by their ids, or all that fit."""
+    for decorate in (
+        _reason_option,
+        filter_options,
+        click.option("--all", "everything", is_flag=True, help="All dead letters that fit the options."),
+        click.argument("job_ids", metavar="JOB…", nargs=-1),
+    ):
+        command = decorate(command)
+    return command
 
 
 @click.group
@@ -25,13 +54,23 @@ dead.add_command(show)
 
 
 @dead.command("list")
-@click.option("--queue", help="Only this queue.")
+@filter_options
+@_reason_option
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Of each queue.")
 @config_option
 @json_option
-def list_dead(queue: str | None, limit: int, config: Path | None, as_json: bool) -> None:
+def list_dead(
+    queue: str | None,
+    kind: str | None,
+    tag: str | None,
+    reason: str | None,
+    limit: int,
+    config: Path | None,
+    as_json: bool,
+) -> None:
     """List dead letters, newest first."""
-    found = asyncio.run(_list(settings_of(config), queue, limit))
+    search = Search(queue=queue, kind=kind, tag=tag, reason=reason)
+    found = asyncio.run(_list(settings_of(config), search, limit))
     if as_json:
         print_json([as_document(job) for job in found])
         return
@@ -40,49 +79,152 @@ def list_dead(queue: str | None, limit: int, config: Path | None, as_json: bool)
 
 
 @dead.command
-@click.argument("job_ids", metavar="JOB…", nargs=-1, required=True)
+@_chosen
+@click.option("--rate", type=RATE, metavar="10/1s", help="Let only so many start in a time, the oldest first.")
+@click.option("--payload", metavar="JSON|@FILE", help="Another payload, for one job.")
+@plugins_dir_option
 @config_option
-def redrive(job_ids: tuple[str, ...], config: Path | None) -> int:
+def redrive(
+    job_ids: tuple[str, ...],
+    everything: bool,
+    queue: str | None,
+    kind: str | None,
+    tag: str | None,
+    reason: str | None,
+    rate: Rate | None,
+    payload: str | None,
+    plugins_dir: Path | None,
+    config: Path | None,
+) -> int:
     """Start dead letters over, with all their attempts."""
-    missing = asyncio.run(_change(settings_of(config), job_ids, "redrive"))
-    return _report("redriven", len(job_ids), missing)
+    choice = _Choice.of(job_ids, Search(queue=queue, kind=kind, tag=tag, reason=reason), everything=everything)
+    if payload is not None and len(job_ids) != 1:
+        raise click.UsageError("--payload is for one job; name it")
+    settings = settings_of(config, {"plugins_dir": str(plugins_dir)} if plugins_dir else None)
+    if payload is None:
+        done = asyncio.run(_redrive(settings, choice, rate))
+    else:
+        done = asyncio.run(_redrive_with(settings, job_ids[0], payload))
+    return done.report("redriven")
 
 
 @dead.command
-@click.argument("job_ids", metavar="JOB…", nargs=-1, required=True)
+@_chosen
 @config_option
-def discard(job_ids: tuple[str, ...], config: Path | None) -> int:
+def discard(
+    job_ids: tuple[str, ...],
+    everything: bool,
+    queue: str | None,
+    kind: str | None,
+    tag: str | None,
+    reason: str | None,
+    config: Path | None,
+) -> int:
     """Delete dead letters for good."""
-    missing = asyncio.run(_change(settings_of(config), job_ids, "discard"))
-    return _report("deleted", len(job_ids), missing)
+    choice = _Choice.of(job_ids, Search(queue=queue, kind=kind, tag=tag, reason=reason), everything=everything)
+    return asyncio.run(_discard(settings_of(config), choice)).report("deleted")
 
 
-async def _list(settings: Settings, name: str | None, limit: int) -> list[Job]:
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """Which dead letters a command is for."""
+
+    job_ids: tuple[str, ...]
+    search: Search
+
+    @classmethod
+    def of(cls, job_ids: tuple[str, ...], search: Search, *, everything: bool) -> _Choice:
+        if everything == bool(job_ids):
+            raise click.UsageError(
+                "name the jobs, or give --all, which --queue, --kind, --tag and --reason narrow down"
+            )
+        if job_ids and search != Search():
+            raise click.UsageError(
+                "--queue, --kind, --tag and --reason are for --all; leave out either them or the jobs"
+            )
+        return cls(job_ids=job_ids, search=search)
+
+    async def letters(self, queues: Queues) -> tuple[list[tuple[Queue, str]], list[str]]:
+        """Where each one is, those of a queue oldest first; and the ids of those that are no dead letters."""
+        if not self.job_ids:
+            return (await self.search.every(queues, JobState.DISCARDED))[::-1], []
+        found = {job_id: await _letter(queues, job_id) for job_id in self.job_ids}
+        return (
+            [(at[0], job_id) for job_id, at in found.items() if at is not None],
+            [job_id for job_id, at in found.items() if at is None],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    """How many dead letters were changed, and the ids of those that are none."""
+
+    count: int
+    missing: list[str]
+
+    def report(self, word: str) -> int:
+        click.echo(f"{self.count} {word}")
+        for job_id in self.missing:
+            click.echo(f"{job_id} is not in a dead-letter queue", err=True)
+        return Exit.NOT_DONE if self.missing else Exit.DONE
+
+
+async def _list(settings: Settings, search: Search, limit: int) -> list[Job]:
     async with connected_queues(settings) as queues:
-        chosen = [queues.named(name)] if name else list(queues.by_name.values())
-        return [job for queue in chosen for job in await queue.jobs(JobState.DISCARDED, limit=limit)]
+        return await search.first(queues, [JobState.DISCARDED], limit=limit)
 
 
-async def _change(settings: Settings, job_ids: tuple[str, ...], verb: str) -> list[str]:
-    """The ids that are no dead letters."""
-    missing: list[str] = []
+async def _redrive(settings: Settings, choice: _Choice, rate: Rate | None) -> _Done:
     async with connected_queues(settings) as queues:
-        for job_id in job_ids:
-            queue, job = await queues.find(job_id)
-            if job.state is not JobState.DISCARDED:
-                missing.append(job_id)
-            elif verb == "redrive":
-                await queue.retry(job_id)
-            else:
-                await queue.remove(job_id)
-    return missing
+        letters, missing = await choice.letters(queues)
+        if rate is not None:
+            checked_time(rate.per * len(letters) / rate.max, what="the last one's time at this rate")
+        gone: list[str] = []
+        for number, (queue, job_id) in enumerate(letters):
+            when = NOW if rate is None else rate.per * number / rate.max
+            if await queue.retry(job_id, when=when) is None:
+                gone.append(job_id)
+        return _Done(count=len(letters) - len(gone), missing=[*missing, *gone])
 
 
-def _report(word: str, asked: int, missing: list[str]) -> int:
-    click.echo(f"{asked - len(missing)} {word}")
-    for job_id in missing:
-        click.echo(f"{job_id} is not in a dead-letter queue", err=True)
-    return Exit.NOT_DONE if missing else Exit.DONE
+async def _redrive_with(settings: Settings, job_id: str, payload: str) -> _Done:
+    fields = fields_of(payload)
+    async with connected_queues(settings) as queues:
+        letter = await _letter(queues, job_id)
+        if letter is None:
+            return _Done(count=0, missing=[job_id])
+        queue, job = letter
+        checked = load_plugins(settings).checked_payload(job.kind, fields)
+        await queue.retry(job_id, envelope=_in_place_of(job, BaseClient().envelope(checked)))
+        return _Done(count=1, missing=[])
+
+
+async def _discard(settings: Settings, choice: _Choice) -> _Done:
+    async with connected_queues(settings) as queues:
+        letters, missing = await choice.letters(queues)
+        gone = [job_id for queue, job_id in letters if not await queue.remove(job_id)]
+        return _Done(count=len(letters) - len(gone), missing=[*missing, *gone])
+
+
+async def _letter(queues: Queues, job_id: str) -> tuple[Queue, Job] | None:
+    for queue in queues.by_name.values():
+        job = await queue.get(job_id)
+        if job is not None and job.state is JobState.DISCARDED:
+            return queue, job
+    return None
+
+
+def _in_place_of(job: Job, envelope: Envelope) -> Envelope:
+    """The envelope of the same job: only its payload, and that one's version, are new."""
+    return replace(
+        envelope,
+        id=job.id,
+        kind=job.kind,
+        queue=job.queue,
+        priority=job.priority,
+        enqueued_at=job.enqueued_at,
+        tags=job.tags,
+    )
 
 
 def _last_error(job: Job) -> str:

@@ -1,22 +1,43 @@
-"""``skycap kinds``: what can be enqueued."""
+"""``skycap kinds``: what can be enqueued, and what may run of it."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import click
 
-from skycap.cli.installation import settings_of
+from skycap.cli.changes import end_of, until_text
+from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.quantities import DURATION
+from skycap.engine.queue import Queue
 from skycap.installation import load_plugins
 from skycap.job_type import JobType
+from skycap.settings import Settings
 
 
-@click.command
+class _ListsByDefault(click.Group):
+    """``skycap kinds`` without a verb lists them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_ListsByDefault)
+def kinds() -> None:
+    """List, pause and resume the kinds of jobs; without a command, list them."""
+
+
+@kinds.command("list")
 @config_option
 @json_option
-def kinds(config: Path | None, as_json: bool) -> None:
+def list_kinds(config: Path | None, as_json: bool) -> None:
     """List the kinds of jobs and their payloads; --json has each payload's JSON Schema."""
     job_types = load_plugins(settings_of(config)).job_types
     if as_json:
@@ -45,6 +66,43 @@ def kinds(config: Path | None, as_json: bool) -> None:
         for job_type in job_types
     ]
     print_table(("kind", "queue", "priority", "plugin", "payload"), rows)
+
+
+@kinds.command
+@click.argument("kind")
+@click.option("--for", "duration", type=DURATION, metavar="DURATION", help="10m, 2h; else until it is resumed.")
+@config_option
+def pause(kind: str, duration: timedelta | None, config: Path | None) -> None:
+    """Let no worker start a job of KIND; the other kinds of its queue go on."""
+    asyncio.run(_switch(settings_of(config), kind, lambda queue, gate: queue.shut(gate, duration)))
+    click.echo(f"{kind} is paused{until_text(end_of(duration))}")
+
+
+@kinds.command
+@click.argument("kind")
+@config_option
+def resume(kind: str, config: Path | None) -> None:
+    """Let workers start jobs of KIND again."""
+    asyncio.run(_switch(settings_of(config), kind, lambda queue, gate: queue.open(gate)))
+    click.echo(f"{kind} is not paused")
+
+
+async def _switch(settings: Settings, kind: str, act: Callable[[Queue, str], Awaitable[None]]) -> None:
+    job_type = _job_type(settings, kind)
+    async with connected_queues(settings) as queues:
+        queue = queues.named(job_type.queue)
+        # A job keeps the name that it was enqueued with, which may be one from before the kind was renamed.
+        for name in (job_type.kind, *job_type.payload.payload_spec.aliases):
+            await act(queue, f"kind:{name}")
+
+
+def _job_type(settings: Settings, kind: str) -> JobType:
+    registry = load_plugins(settings)
+    found = registry.find(kind)
+    if found is None:
+        known = ", ".join(job_type.kind for job_type in registry.job_types)
+        raise click.UsageError(f"no plugin handles {kind!r}; known: {known or 'none'}")
+    return found
 
 
 def _fields(job_type: JobType) -> str:

@@ -1,38 +1,41 @@
-"""``skycap queues``: how full they are, and whether they are paused."""
+"""``skycap queues``: how full they are, whether they are paused, and how they treat their jobs."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
+from skycap.cli.changes import changes_of, gate_text, names_of_parts, parts_of
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
-from skycap.engine.queue import Counts
+from skycap.cli.quantities import Typed, count_of, or_none, rate_of, time_kept_of
+from skycap.engine.queue import Counts, Queue
 from skycap.settings import Settings
 
 
 @click.group
 def queues() -> None:
-    """List, pause and resume queues."""
+    """List, pause, resume and change queues."""
 
 
 @queues.command("list")
 @config_option
 @json_option
 def list_queues(config: Path | None, as_json: bool) -> None:
-    """List the queues and how many jobs stand where."""
-    counts = asyncio.run(_counts(settings_of(config)))
+    """List the queues, how many jobs stand where, and what was changed while they ran."""
+    found = asyncio.run(_list(settings_of(config)))
     if as_json:
-        print_json([{"queue": name, **vars(count)} for name, count in counts.items()])
-        return
-    rows = [
-        (name, count.available, count.later, count.running, count.discarded, "yes" if count.is_paused else "no")
-        for name, count in counts.items()
-    ]
-    print_table(("queue", "available", "later", "running", "discarded", "paused"), rows)
+        print_json([each.document() for each in found])
+    else:
+        columns = ("queue", "available", "at limits", "later", "running", "discarded", "paused", "changed")
+        print_table(columns, [each.row() for each in found])
 
 
 @queues.command
@@ -53,12 +56,146 @@ def resume(name: str, config: Path | None) -> None:
     click.echo(f"{name} is not paused")
 
 
-async def _counts(settings: Settings) -> dict[str, Counts]:
+@queues.command("set")
+@click.argument("name", metavar="QUEUE")
+@click.option(
+    "--fleet-concurrency",
+    type=Typed("count", or_none(count_of("fleet_concurrency"))),
+    metavar="N|none",
+    help="At most so many jobs run at a time, over all daemons.",
+)
+@click.option(
+    "--rate",
+    type=Typed("rate", or_none(rate_of)),
+    metavar="20/1s|none",
+    help="At most so many jobs start in any such time, over all daemons.",
+)
+@click.option(
+    "--max-waiting",
+    type=Typed("count", or_none(count_of("max_waiting"))),
+    metavar="N|none",
+    help="When so many jobs wait, whoever enqueues another one is told to try again later.",
+)
+@click.option(
+    "--keep-finished",
+    type=Typed("duration", time_kept_of("keep_finished_seconds")),
+    metavar="2h",
+    help="How long finished jobs can be looked up.",
+)
+@click.option(
+    "--keep-finished-count",
+    type=Typed("count", count_of("keep_finished_count")),
+    metavar="N",
+    help="How many of them, the newest.",
+)
+@click.option(
+    "--keep-discarded",
+    type=Typed("duration", time_kept_of("keep_discarded_seconds")),
+    metavar="7d",
+    help="How long failed jobs stay in the dead-letter queue.",
+)
+@click.option(
+    "--keep-discarded-count",
+    type=Typed("count", count_of("keep_discarded_count")),
+    metavar="N",
+    help="How many of them, the newest.",
+)
+@click.option("--order", type=click.Choice(["fifo", "lifo"]), help="Which job of the same priority starts next.")
+@config_option
+@json_option
+def set_queue(name: str, config: Path | None, as_json: bool, **options: Any) -> None:
+    """Change QUEUE for the whole fleet, from now on, over restarts, whatever is configured."""
+    changes = {option: value for option, value in options.items() if value is not None}
+    if not changes:
+        raise click.UsageError("say what to change, such as --rate 20/1s")
+    _say(name, asyncio.run(_set(settings_of(config), name, parts_of(changes))), as_json=as_json)
+
+
+@queues.command
+@click.argument("name", metavar="QUEUE")
+@click.argument("parts", metavar="[NAME]…", nargs=-1)
+@config_option
+@json_option
+def reset(name: str, parts: tuple[str, ...], config: Path | None, as_json: bool) -> None:
+    """Let QUEUE be as configured again: in what is named (rate, order, …), or in all that was set."""
+    _say(name, asyncio.run(_reset(settings_of(config), name, parts)), as_json=as_json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listed:
+    """One queue as it stands."""
+
+    name: str
+    counts: Counts
+    changes: Mapping[str, str]
+    gates: Mapping[str, datetime | None]
+
+    @classmethod
+    async def of(cls, queue: Queue) -> _Listed:
+        return cls(
+            name=queue.name,
+            counts=await queue.counts(),
+            changes=changes_of(await queue.parts_set()),
+            gates=await queue.gates_shut(),
+        )
+
+    def document(self) -> dict[str, Any]:
+        held = [{"gate": gate, "until": until} for gate, until in self.gates.items()]
+        return {"queue": self.name, **vars(self.counts), "changed": dict(self.changes), "held": held}
+
+    def row(self) -> tuple[object, ...]:
+        counts = self.counts
+        changed = [
+            *_in_words(self.changes),
+            *(gate_text(gate, until) for gate, until in self.gates.items()),
+        ]
+        return (
+            self.name,
+            counts.available,
+            counts.waiting_at_limits,
+            counts.later,
+            counts.running,
+            counts.discarded,
+            "yes" if counts.is_paused else "no",
+            "; ".join(changed) or None,
+        )
+
+
+async def _list(settings: Settings) -> list[_Listed]:
     async with connected_queues(settings) as connected:
-        return {name: await queue.counts() for name, queue in connected.by_name.items()}
+        return [await _Listed.of(queue) for queue in connected.by_name.values()]
 
 
 async def _switch(settings: Settings, name: str, *, paused: bool) -> None:
     async with connected_queues(settings) as connected:
         queue = connected.named(name)
         await (queue.pause() if paused else queue.resume())
+
+
+async def _set(settings: Settings, name: str, parts: Mapping[str, str]) -> dict[str, str]:
+    """All that is changed of the queue afterwards."""
+    async with connected_queues(settings) as connected:
+        queue = connected.named(name)
+        await queue.set(parts)
+        return await queue.parts_set()
+
+
+async def _reset(settings: Settings, name: str, names: Iterable[str]) -> dict[str, str]:
+    async with connected_queues(settings) as connected:
+        queue = connected.named(name)
+        parts = names_of_parts(names, await queue.parts_set())
+        if parts:
+            await queue.unset(parts)
+        return await queue.parts_set()
+
+
+def _say(name: str, parts: Mapping[str, str], *, as_json: bool) -> None:
+    changes = changes_of(parts)
+    if as_json:
+        print_json({"queue": name, "changed": changes})
+    else:
+        click.echo(f"{name}: {'; '.join(_in_words(changes)) or 'as configured'}")
+
+
+def _in_words(changes: Mapping[str, str]) -> list[str]:
+    return [f"{name} {value}" for name, value in changes.items()]

@@ -9,21 +9,29 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from taskiq import AckableMessage, BrokerMessage, TaskiqMessage
+import structlog
+from redis.exceptions import RedisError
+from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqMessage, TaskiqResult
 from taskiq.abc.formatter import TaskiqFormatter
-from taskiq_redis.redis_broker import BaseRedisBroker
+from taskiq.exceptions import TaskiqError
 
-from skycap.engine.link import Link, connection_options
-from skycap.engine.queue import Queue
+from skycap.engine.link import Link
+from skycap.engine.queue import NewJob, Queue
 from skycap.envelope import Envelope
-from skycap.errors import ConfigurationError
+from skycap.errors import ConfigurationError, Refused
 from skycap.job import new_id
+from skycap.outcome import Cancelled, Completed, Discarded, Outcome
+from skycap.payload import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 DEFAULT_QUEUE, DEFAULT_PRIORITY = "default", 10
 
+_log = structlog.get_logger("skycap.taskiq")
+
 _CONTROL_LABELS = frozenset({"queue", "priority", "delay", "timeout"})
+_BY_TASKIQ = "taskiq"
+"""The label of a job that a taskiq application enqueued, which looks for the result in taskiq's own backend."""
 
 
 class EnvelopeFormatter(TaskiqFormatter):
@@ -34,14 +42,15 @@ class EnvelopeFormatter(TaskiqFormatter):
 
     def dumps(self, message: TaskiqMessage) -> BrokerMessage:
         labels = {name: str(value) for name, value in message.labels.items()}
+        payload = _payload_of(message)
         envelope = Envelope(
             id=message.task_id,
             kind=message.task_name,
-            payload=message.args[0] if message.args else message.kwargs,
+            payload=payload,
             queue=labels.get("queue", DEFAULT_QUEUE),
             priority=int(labels.get("priority", DEFAULT_PRIORITY)),
             enqueued_at=datetime.now(UTC),
-            labels={name: value for name, value in labels.items() if name not in _CONTROL_LABELS},
+            labels={name: value for name, value in labels.items() if name not in _CONTROL_LABELS} | {_BY_TASKIQ: "1"},
         )
         return BrokerMessage(
             task_id=message.task_id, task_name=message.task_name, message=envelope.to_json(), labels=message.labels
@@ -51,10 +60,23 @@ class EnvelopeFormatter(TaskiqFormatter):
         return as_taskiq(Envelope.from_json(message))
 
 
-def as_taskiq(envelope: Envelope) -> TaskiqMessage:
+def _payload_of(message: TaskiqMessage) -> dict[str, Any]:
+    match message.args:
+        case []:
+            return message.kwargs
+        case [dict()] if not message.kwargs:
+            return cast("dict[str, Any]", message.args[0])
+        case _:
+            raise Refused(
+                f"{message.task_name}: skycap's jobs have one payload; call kiq(name=value, …) or kiq(payload), "
+                f"not with {len(message.args)} positional values"
+            )
+
+
+def as_taskiq(envelope: Envelope, job_id: str = "") -> TaskiqMessage:
     """The envelope as the message that taskiq's middlewares see."""
     return TaskiqMessage(
-        task_id=envelope.id,
+        task_id=job_id or envelope.id,
         task_name=envelope.kind,
         labels=dict(envelope.labels),
         args=[dict(envelope.payload)],
@@ -62,15 +84,18 @@ def as_taskiq(envelope: Envelope) -> TaskiqMessage:
     )
 
 
-class QueueBroker(BaseRedisBroker):
+def came_by_taskiq(envelope: Envelope) -> bool:
+    return _BY_TASKIQ in envelope.labels
+
+
+class QueueBroker(AsyncBroker):
     """taskiq's view of all queues: a task's ``queue`` label names the queue, ``priority`` and ``delay`` (s) apply."""
 
     def __init__(self, url: str) -> None:
-        options = connection_options()
-        super().__init__(url, max_connection_pool_size=options.pop("max_connections"), **options)
+        super().__init__()
         self.formatter = EnvelopeFormatter()
         self.id_generator = new_id
-        self.link = Link(self.connection_pool)
+        self.link = Link.to(url)
 
     # taskiq's Receiver updates this one dictionary for every job, and a dependency that is resolved after an
     # await then reads another job's Context. A fresh copy for each reader ends that.
@@ -85,10 +110,32 @@ class QueueBroker(BaseRedisBroker):
     def add_dependency_context(self, new_ctx: dict[Any, Any]) -> None:
         self._dependency_context.update(new_ctx)
 
+    async def shutdown(self) -> None:
+        await super().shutdown()
+        await self.link.close()
+
     async def kick(self, message: BrokerMessage) -> None:
         envelope = Envelope.from_json(message.message)
         delay = timedelta(seconds=float(message.labels.get("delay", 0)))
-        await Queue(envelope.queue, self.link).add([(envelope, delay)])
+        if not HIGHEST_PRIORITY <= envelope.priority <= LOWEST_PRIORITY:
+            raise Refused(f"priority {envelope.priority} is outside {HIGHEST_PRIORITY} (first) to {LOWEST_PRIORITY}")
+        await Queue(envelope.queue, self.link).add([NewJob(envelope=envelope, when=delay)])
+
+    async def answer(self, task_id: str, outcome: Outcome, seconds: float) -> None:
+        """Give the result of a job that is over to taskiq's result backend, for the application that waits for it."""
+        match outcome:
+            case Completed(result=value):
+                result = TaskiqResult(is_err=False, return_value=value, execution_time=round(seconds, 2))
+            case Discarded(error=text) | Cancelled(reason=text):
+                error = RuntimeError(text)
+                result = TaskiqResult[Any](is_err=True, return_value=None, execution_time=seconds, error=error)
+            case _:
+                return
+        try:
+            await self.result_backend.set_result(task_id, result)
+        except (RedisError, OSError, TaskiqError) as error:
+            # The job has run and must not run again for want of an answer, which its own record has, too.
+            _log.warning("result not given to taskiq", job=task_id, problem=type(error).__name__)
 
     def listen(self) -> AsyncGenerator[bytes | AckableMessage, None]:
         raise ConfigurationError(

@@ -47,6 +47,21 @@ class QueueKeys:
         return f"{self.prefix}wake"
 
     @property
-    def finished(self) -> str:
-        """The channel that tells waiting clients the id of each job that reached a final state."""
-        return f"{self.prefix}finished"
+    def done(self) -> str:
+        return f"{self.prefix}done"
+
+    @property
+    def gates(self) -> str:
+        return f"{self.prefix}gates"
+
+    @property
+    def holds(self) -> str:
+        return f"{self.prefix}holds"
+
+    def waiting_at(self, gate: str) -> str:
+        return f"{self.prefix}wait:{gate}"
+
+    @property
+    def events(self) -> str:
+        """The stream of what happened to jobs; lua/queue.lua writes it."""
+        return f"{self.prefix}events"

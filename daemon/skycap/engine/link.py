@@ -1,184 +1,102 @@
-"""Link: how scripts and reads reach Redis; every failure to do so is Unavailable, whatever redis-py calls it."""
+"""Link: how scripts and commands reach Redis, be it one server, the master of a Sentinel or a cluster."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from functools import cache
-from importlib.resources import files
-from typing import Any, Protocol, Self, TypeVar, cast
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Protocol, Self, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import (
-    BusyLoadingError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.asyncio import ConnectionPool, SSLConnection
+from redis.asyncio.connection import Connection
+from redis.maint_notifications import MaintNotificationsConfig
 
-from skycap.errors import Unavailable
+from skycap.engine.cluster import Cluster
+from skycap.engine.conversation import CONNECT_TIMEOUT, Words
+from skycap.engine.hosts import Address, Hosts
+from skycap.engine.refusal import accepted, code_of
+from skycap.engine.script import script
+from skycap.engine.sentinel import MasterOfSentinels
+from skycap.engine.server import Server
 
-_T = TypeVar("_T")
-
-SOCKET_TIMEOUT_SECONDS = 5.0
-"""A Redis that does not answer for this long is gone; a half-open connection is noticed after it."""
-
-MOST_CONNECTIONS = 50
-
-_TRANSIENT = (
-    RedisConnectionError,
-    RedisTimeoutError,
-    BusyLoadingError,
-    ReadOnlyError,
-    OutOfMemoryError,
-    OSError,
-)
-_TRANSIENT_REPLIES = ("BUSY", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN", "UNBLOCKED")
+REDIS_PORT = 6379
 
 
-def connection_options() -> dict[str, Any]:
-    """What every pool of ours is made with: redis-py retries nothing for a pool that is made from an address."""
-    return {
-        "max_connections": MOST_CONNECTIONS,
-        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
-        "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
-    }
+class Route(Protocol):
+    """What carries commands to where they belong."""
 
-
-class Script:
-    """One Lua script with the shared part of all queue scripts before it."""
-
-    def __init__(self, name: str) -> None:
-        folder = files("skycap.engine") / "lua"
-        self.name = name
-        self.text = (folder / "queue.lua").read_text() + "\n" + (folder / f"{name}.lua").read_text()
-        # Redis names scripts by SHA-1; nothing is secured by it.
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
-@cache
-def script(name: str) -> Script:
-    return Script(name)
+    async def ask(self, commands: Sequence[Words]) -> list[Any]: ...
+    async def block(self, words: Words, *, timeout: timedelta) -> Any: ...
+    async def close(self) -> None: ...
 
 
 class Link:
-    """One process's way to Redis, over a pool it does not own.
+    """One process's way to Redis: a connection that all callers share, and a few for commands that block.
 
-    Nothing is retried here: redis-py would silently send a write twice, and each caller knows best how long it
-    may wait. All scripts are idempotent, so that a caller whose answer was lost may send the same call again.
+    Every method raises Unavailable for whatever may be over soon, and never tells the address. Nothing is sent twice:
+    each caller knows best how long it may wait, and all scripts are idempotent, so that a caller whose answer was
+    lost may make the same call again.
     """
 
-    def __init__(self, pool: BlockingConnectionPool) -> None:
-        self._pool = pool
-        self._redis = cast("_Client", Redis(connection_pool=pool))
+    def __init__(self, route: Route) -> None:
+        self._route = route
 
     @classmethod
     def to(cls, url: str) -> Self:
-        """A link with a pool of its own, for ``close``."""
-        # redis-py says no type of from_url.
-        return cls(cast("Any", BlockingConnectionPool).from_url(url, **connection_options()))
-
-    async def close(self) -> None:
-        """Close the pool; for a link that was made by ``to``."""
-        await self._pool.disconnect()
+        """A link to a checked address; it connects when it is first used."""
+        scheme = url.partition("://")[0].lower()
+        if scheme in {"redis+sentinel", "rediss+sentinel"}:
+            return cls(MasterOfSentinels(url, **_connection_options()))
+        if scheme in {"redis+cluster", "rediss+cluster"}:
+            return cls(_cluster(Hosts.parse(url, default_port=REDIS_PORT)))
+        # redis-py says no type of from_url. Of a pool we only need that it knows how to make a connection.
+        return cls(Server(cast("Any", ConnectionPool).from_url(url, **_connection_options()).make_connection))
 
     async def call(self, name: str, prefix: str, *arguments: str | bytes | float) -> Any:
-        """Run a script on the queue with this prefix; raises Unavailable."""
+        """Run a script on the queue with this prefix."""
         lua = script(name)
-        with _reaching_redis():
-            try:
-                return await _heeding_cancellation(self._redis.evalsha(lua.sha, 1, prefix, *arguments))
-            except NoScriptError:
-                return await _heeding_cancellation(self._redis.eval(lua.text, 1, prefix, *arguments))
+        (reply,) = await self._route.ask([("EVALSHA", lua.sha, 1, prefix, *arguments)])
+        if code_of(reply) == "NOSCRIPT":
+            (reply,) = await self._route.ask([("EVAL", lua.text, 1, prefix, *arguments)])
+        return accepted(reply, name)
 
     async def command(self, *words: str | bytes | float) -> Any:
-        """Send one plain command; raises Unavailable."""
-        with _reaching_redis():
-            return await _heeding_cancellation(self._redis.execute_command(*words))
+        """Send one plain command; one that blocks would hold everybody else up, and goes through ``blocking``."""
+        (reply,) = await self._route.ask([words])
+        return accepted(reply, str(words[0]))
 
-    async def pipeline(self, commands: list[tuple[str | bytes | float, ...]]) -> list[Any]:
-        """Send several commands in one round trip; raises Unavailable."""
-        with _reaching_redis():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for words in commands:
-                    pipe.execute_command(*words)
-                return await _heeding_cancellation(pipe.execute())
+    async def pipeline(self, commands: Sequence[tuple[str | bytes | float, ...]]) -> list[Any]:
+        """Send several commands on one queue in one round trip; the first error is raised."""
+        if not commands:
+            return []
+        replies = await self._route.ask(commands)
+        return [accepted(reply, str(words[0])) for words, reply in zip(commands, replies, strict=True)]
 
-    @asynccontextmanager
-    async def subscribed(self, channel: str) -> AsyncGenerator[AsyncIterator[str]]:
-        """The messages of a channel, on a connection of its own, from now on; raises Unavailable."""
-        subscription = self._redis.pubsub()
-        try:
-            with _reaching_redis():
-                await subscription.subscribe(channel)
-            yield _texts(subscription)
-        finally:
-            await subscription.aclose()
+    async def blocking(self, *words: str | bytes | float, timeout: timedelta) -> Any:
+        """Send a command that Redis answers within ``timeout``, which its own words must say too."""
+        return accepted(await self._route.block(words, timeout=timeout), str(words[0]))
+
+    async def close(self) -> None:
+        """Close all connections at once; whoever waits gets Unavailable, and so does whoever comes later."""
+        await self._route.close()
 
 
-class _Pipeline(Protocol):
-    def execute_command(self, *words: str | bytes | float) -> object: ...
-    async def execute(self) -> list[Any]: ...
+def _cluster(hosts: Hosts) -> Cluster:
+    def open_server(address: Address) -> Server:
+        host, port = address
+        pool = cast("Any", ConnectionPool)(
+            connection_class=SSLConnection if hosts.tls else Connection,
+            **{**_connection_options(), **hosts.options, "host": host, "port": port},
+        )
+        return Server(pool.make_connection)
+
+    return Cluster(hosts.addresses, open_server)
 
 
-class _Subscription(Protocol):
-    async def subscribe(self, channel: str) -> None: ...
-    def listen(self) -> AsyncIterator[dict[str, Any]]: ...
-    async def aclose(self) -> None: ...
-
-
-class _Client(Protocol):
-    """What we use of redis-py, which types its commands for synchronous and asynchronous clients alike."""
-
-    async def evalsha(self, sha: str, numkeys: int, *arguments: str | bytes | float) -> Any: ...
-    async def eval(self, script: str, numkeys: int, *arguments: str | bytes | float) -> Any: ...
-    async def execute_command(self, *words: str | bytes | float) -> Any: ...
-    def pipeline(self, *, transaction: bool) -> AbstractAsyncContextManager[_Pipeline]: ...
-    def pubsub(self) -> _Subscription: ...
-
-
-async def _heeding_cancellation(reply: Awaitable[_T]) -> _T:
-    """The reply, or CancelledError when this task was cancelled while it waited for it.
-
-    redis-py sends with asyncio.wait_for, which before Python 3.12 swallows a cancellation that comes when the data
-    has just been sent (cpython issue 86296). A loop that is to end would then go on for ever.
-    """
-    task = asyncio.current_task()
-    before = task.cancelling() if task else 0
-    try:
-        return await reply
-    finally:
-        # Also in place of an error: who handles that would go on, too.
-        if task and task.cancelling() > before:
-            raise asyncio.CancelledError
-
-
-async def _texts(subscription: _Subscription) -> AsyncIterator[str]:
-    with _reaching_redis():
-        async for message in subscription.listen():
-            if message["type"] == "message":
-                yield message["data"].decode()
-
-
-@contextmanager
-def _reaching_redis() -> Generator[None]:
-    try:
-        yield
-    except _TRANSIENT as error:
-        raise Unavailable("redis", _without_address(error)) from error
-    except ResponseError as error:
-        if str(error).startswith(_TRANSIENT_REPLIES):
-            raise Unavailable("redis", str(error)) from error
-        raise
-
-
-def _without_address(error: Exception) -> str:
-    # redis-py puts host and port into some messages; the log may go where the address should not.
-    kind = type(error).__name__
-    return str(error) if isinstance(error, RedisError) and isinstance(error, ResponseError) else kind
+def _connection_options() -> dict[str, Any]:
+    """What every connection of ours is made with: redis-py only connects it, so that it needs no other time limit."""
+    return {
+        "socket_timeout": None,
+        "socket_connect_timeout": CONNECT_TIMEOUT.total_seconds(),
+        # They are for one provider's servers, need a right of their own, and look the host's name up once more.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }

@@ -5,27 +5,48 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
+
+from pydantic_core import to_json
 
 from skycap.engine.keys import QueueKeys
 from skycap.engine.link import Link
+from skycap.engine.policy import QueuePolicy, milliseconds
+from skycap.engine.stored import fields_of, job_of, moment
 from skycap.envelope import Envelope
-from skycap.errors import Undecodable
-from skycap.job import AttemptError, Job, JobState
-from skycap.outcome import Cancelled, Completed, Discarded, HandedBack, Outcome, Retry, Snoozed
+from skycap.errors import QueueFull
+from skycap.job import Enqueued, Job, JobState
+from skycap.outcome import Cancelled, Completed, Discarded, HandedBack, Held, Outcome, Retry, Snoozed
+from skycap.unique import OnConflict
+
+NOW = timedelta(0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retention:
-    """How long finished (completed, cancelled) and discarded jobs are kept."""
+class NewJob:
+    """A job to add. ``when`` and ``deadline`` are from now (timedelta) or at a moment, by Redis' clock."""
 
-    finished: timedelta = timedelta(hours=1)
-    finished_count: int = 100
-    discarded: timedelta = timedelta(days=1)
+    envelope: Envelope
+    when: timedelta | datetime = NOW
+    deadline: timedelta | datetime | None = None
+    unique_key: str | None = None
+    unique_within: timedelta | None = None
+    on_conflict: OnConflict = "keep"
+
+    def options(self) -> str:
+        """What most jobs do without, as the script reads it."""
+        options: dict[str, Any] = {}
+        if self.deadline is not None:
+            options["deadline"] = _when(self.deadline)
+        if self.unique_key is not None:
+            options |= {"unique": self.unique_key, "conflict": self.on_conflict}
+            if self.unique_within is not None:
+                options["within"] = milliseconds(self.unique_within)
+        return json.dumps(options) if options else ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Claim:
     """The right to run one job, for as long as its lease is renewed. ``number`` fences out older claims."""
 
@@ -34,143 +55,226 @@ class Claim:
     envelope: bytes
     failures: int
     snoozes: int
-    enqueued_at: datetime
+    enqueued_ms: int
+    start_within: float
+    """Seconds after which it may not be started any more, lest its limit be exceeded; 0: at any time."""
+    end_within: float
+    """Seconds from the claim to the job's deadline; 0: it has none."""
 
     @property
     def key(self) -> tuple[str, int]:
         """One job may be claimed again, by the same worker even, while an older claim's handler still winds down."""
         return self.job_id, self.number
 
+    @property
+    def enqueued_at(self) -> datetime:
+        return moment(self.enqueued_ms)
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Settlement:
-    """What became of a claim."""
+    """What became of a claim. ``keep``: how long the job is kept instead of as the queue says."""
 
     claim: Claim
     outcome: Outcome
+    keep: timedelta | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Step:
     """What one turn of the loop gave. ``next_event`` is None when only the doorbell can tell."""
 
     claims: Sequence[Claim]
     rejected: Sequence[Settlement]
     next_event: timedelta | None
+    has_policy: bool
+    """False when Redis has lost the queue's policy with its data."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many jobs stand where, now."""
+    """How many jobs stand where, now. Those that wait at a limit are available, too."""
 
     available: int
     later: int
     running: int
     discarded: int
     is_paused: bool
+    waiting_at_limits: int = 0
 
 
 class Queue:
     """One queue. Every method raises Unavailable when Redis cannot be reached, and may then be called again."""
 
-    def __init__(self, name: str, link: Link, *, retention: Retention | None = None) -> None:
+    def __init__(self, name: str, link: Link, *, policy: QueuePolicy | None = None) -> None:
         self.name = name
         self.keys = QueueKeys(name)
-        self._link = link
-        self._retention = retention or Retention()
+        self.link = link
+        self.policy = policy or QueuePolicy()
 
-    async def add(self, jobs: Iterable[tuple[Envelope, timedelta]]) -> list[tuple[JobState, bool]]:
-        """Store jobs, each to run after its delay; True where a job of that id was there already."""
+    async def configure(self) -> None:
+        """Put the queue's policy in force for the whole fleet, where nothing was ``set`` over it."""
+        await self._admin("configure", *_flat(self.policy.parts()))
+
+    async def set(self, parts: Mapping[str, str]) -> None:
+        """Change parts of the policy for the whole fleet, over restarts, until they are ``unset``."""
+        await self._admin("set", *_flat(parts))
+
+    async def unset(self, names: Iterable[str]) -> None:
+        """Let what is configured be in force again."""
+        await self._admin("unset", *names)
+
+    async def parts_set(self) -> dict[str, str]:
+        """The parts of the policy that were ``set``."""
+        meta = fields_of(await self.link.command("HGETALL", self.keys.meta))
+        return {name.removeprefix("set:"): value.decode() for name, value in meta.items() if name.startswith("set:")}
+
+    async def add(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
+        """Store jobs, all or none; raises QueueFull when they would exceed the queue's bound."""
         arguments: list[str | bytes | int] = []
-        for envelope, delay in jobs:
-            arguments += (envelope.id, envelope.to_json(), envelope.priority, _ms(delay))
-        reply = await self._link.call("add", self.keys.prefix, *arguments)
-        return [(JobState(reply[i].decode()), bool(reply[i + 1])) for i in range(0, len(reply), 2)]
+        for job in jobs:
+            envelope = job.envelope
+            when = "0" if job.when is NOW else _when(job.when)
+            plain = job.deadline is None and job.unique_key is None
+            arguments += (
+                envelope.id,
+                envelope.kind,
+                envelope.priority,
+                when,
+                "" if plain else job.options(),
+                envelope.to_json(),
+            )
+        if not arguments:
+            return []
+        reply = await self.link.call("add", self.keys.prefix, *arguments)
+        if not reply:
+            raise QueueFull(f"queue {self.name} is full; nothing was stored, try again later")
+        return [
+            Enqueued(job_id=reply[i].decode(), state=_STATES[reply[i + 1]], duplicate=reply[i + 2] == 1)
+            for i in range(0, len(reply), 3)
+        ]
 
     async def step(
         self,
         settlements: Sequence[Settlement],
         *,
-        want: int,
+        slots: int,
+        more: int = 0,
         worker: str,
         lease: timedelta,
         poison_after: int,
     ) -> Step:
-        """Settle, reclaim, promote and claim up to ``want`` jobs: one turn of a worker's loop.
+        """Settle, reclaim, promote and claim: one turn of a worker's loop.
 
+        Claims up to ``slots`` jobs, and behind them up to ``more`` to have at hand, where no limit forbids it.
         Sending it again after a lost reply settles nothing twice; jobs claimed by the lost reply come back when
         their lease runs out.
         """
-        keep = self._retention
-        arguments: list[str | bytes | int] = [worker, _ms(lease), want, poison_after]
-        arguments += (_ms(keep.finished), keep.finished_count, _ms(keep.discarded))
+        arguments: list[str | bytes | int] = [worker, milliseconds(lease), slots, more, poison_after]
         for settlement in settlements:
-            arguments += (settlement.claim.job_id, settlement.claim.number, *_verb(settlement.outcome))
-        due_ms, accepted, claimed = await self._link.call("step", self.keys.prefix, *arguments)
+            arguments += (settlement.claim.job_id, settlement.claim.number, *_verb(settlement))
+        due_ms, has_policy, accepted, claimed = await self.link.call("step", self.keys.prefix, *arguments)
         return Step(
-            claims=[_claim(claimed[i : i + 6]) for i in range(0, len(claimed), 6)],
+            claims=[_claim(claimed[i : i + 8]) for i in range(0, len(claimed), 8)],
             rejected=[s for s, was in zip(settlements, accepted, strict=True) if not was],
             next_event=None if due_ms < 0 else timedelta(milliseconds=due_ms),
+            has_policy=has_policy == 1,
         )
 
     async def beat(self, claims: Sequence[Claim], *, lease: timedelta) -> list[str]:
         """Renew leases; 'held', 'lost' or 'cancel' for each claim."""
         pairs = [part for claim in claims for part in (claim.job_id, claim.number)]
-        reply = await self._link.call("beat", self.keys.prefix, _ms(lease), *pairs)
+        reply = await self.link.call("beat", self.keys.prefix, milliseconds(lease), *pairs)
         return [word.decode() for word in reply]
 
     async def doorbell(self, timeout: timedelta) -> None:
         """Return when there may be something to claim, at the latest after ``timeout``."""
-        await self._link.command("BLPOP", self.keys.wake, timeout.total_seconds())
+        await self.link.blocking("BLPOP", self.keys.wake, timeout.total_seconds(), timeout=timeout)
+
+    async def report(self, claim: Claim, what: str, text: str) -> bool:
+        """Note a running job's 'progress' (JSON) or a line of its 'log'; False when the claim is no longer held."""
+        return bool(await self.link.call("report", self.keys.prefix, claim.job_id, claim.number, what, text))
 
     async def cancel(self, job_id: str) -> JobState | None:
         """The job's state afterwards; a running one is told at its next heartbeat. None: no such job here."""
-        keep = self._retention
-        return await self._admin("cancel", job_id, _ms(keep.finished), keep.finished_count)
+        return _state(await self._admin("cancel", job_id))
 
-    async def retry(self, job_id: str) -> JobState | None:
-        """A discarded job starts over, a waiting one runs now; the state afterwards. None: no such job here."""
-        return await self._admin("retry", job_id)
+    async def retry(
+        self, job_id: str, *, when: timedelta | datetime = NOW, envelope: Envelope | None = None
+    ) -> JobState | None:
+        """A discarded job starts over, a waiting one is put to another time; with another envelope, if one is given.
+
+        The state afterwards, which is unchanged for a job that runs or has ended well. None: no such job here.
+        """
+        return _state(await self._admin("run", job_id, _when(when), envelope.to_json() if envelope else ""))
 
     async def remove(self, job_id: str) -> bool:
         """Delete a discarded job for good; False when it is not in the dead-letter queue."""
-        return bool(await self._link.call("admin", self.keys.prefix, "remove", job_id))
+        return bool(await self._admin("remove", job_id))
 
     async def tick(self, schedule: str, tick_ms: int, envelope: Envelope) -> bool:
         """Add a schedule's job, unless this tick or a later one was added before; whether this call added it."""
-        arguments = (schedule, tick_ms, envelope.id, envelope.to_json(), envelope.priority)
-        return bool(await self._link.call("tick", self.keys.prefix, *arguments))
+        arguments = (schedule, tick_ms, envelope.id, envelope.kind, envelope.to_json(), envelope.priority)
+        return bool(await self.link.call("tick", self.keys.prefix, *arguments))
 
     async def last_ticks(self) -> dict[str, datetime]:
         """The newest tick that was enqueued of each schedule whose job goes to this queue."""
-        rows = _fields(await self._link.command("HGETALL", self.keys.cron))
-        return {name: _moment(tick.decode()) for name, tick in rows.items()}
+        rows = fields_of(await self.link.command("HGETALL", self.keys.cron))
+        return {name: moment(tick.decode()) for name, tick in rows.items()}
 
     async def pause(self) -> None:
         """No worker takes a job of this queue until ``resume``; running ones end. Survives a restart."""
-        await self._link.call("admin", self.keys.prefix, "pause")
+        await self._admin("pause")
 
     async def resume(self) -> None:
-        await self._link.call("admin", self.keys.prefix, "resume")
+        await self._admin("resume")
+
+    async def shut(self, gate: str, duration: timedelta | None = None) -> None:
+        """No job passes this gate (``kind:KIND``, ``LIMIT:VALUE``), or any gate of this ``LIMIT``, until ``duration``
+        is over or it is opened.
+        """
+        await self._admin("shut", gate, "" if duration is None else milliseconds(duration))
+
+    async def open(self, gate: str) -> None:
+        await self._admin("open", gate)
+
+    async def gates_shut(self) -> dict[str, datetime | None]:
+        """The gates that are shut, and until when; None: until somebody opens them."""
+        rows = await self.link.command("ZRANGE", self.keys.holds, 0, -1)
+        scores = await self.link.pipeline([("ZSCORE", self.keys.holds, gate) for gate in rows])
+        return {
+            gate.decode(): None if float(score) == float("inf") else moment(int(float(score)))
+            for gate, score in zip(rows, scores, strict=True)
+            if score is not None
+        }
 
     async def counts(self) -> Counts:
         keys = self.keys
-        available, later, running, discarded, paused = await self._link.pipeline(
+        ready, later, running, discarded, paused, parked = await self.link.pipeline(
             [
                 ("ZCARD", keys.ready),
                 ("ZCARD", keys.later),
                 ("ZCARD", keys.run),
                 ("ZCARD", keys.dead),
                 ("HEXISTS", keys.meta, "paused"),
+                ("HGET", keys.meta, "parked"),
             ]
         )
-        return Counts(available=available, later=later, running=running, discarded=discarded, is_paused=bool(paused))
+        at_limits = int(parked or 0)
+        return Counts(
+            available=ready + at_limits,
+            later=later,
+            running=running,
+            discarded=discarded,
+            is_paused=bool(paused),
+            waiting_at_limits=at_limits,
+        )
 
     async def get(self, job_id: str) -> Job | None:
         (found,) = await self._read([job_id])
         return found
 
-    async def jobs(self, state: JobState, *, limit: int = 50) -> list[Job]:
+    async def jobs(self, state: JobState, *, limit: int = 50, offset: int = 0) -> list[Job]:
         """Jobs in ``state``: in the order they will run, or (final states) newest first."""
         index, order = {
             JobState.AVAILABLE: (self.keys.ready, "ZRANGE"),
@@ -178,101 +282,77 @@ class Queue:
             JobState.RETRYABLE: (self.keys.later, "ZRANGE"),
             JobState.RUNNING: (self.keys.run, "ZRANGE"),
             JobState.DISCARDED: (self.keys.dead, "ZREVRANGE"),
-        }.get(state, (f"{self.keys.prefix}done", "ZREVRANGE"))
-        ids = await self._link.command(order, index, 0, limit - 1)
+        }.get(state, (self.keys.done, "ZREVRANGE"))
+        ids = await self.link.command(order, index, offset, offset + limit - 1)
+        if state is JobState.AVAILABLE and len(ids) < limit:
+            past = max(0, offset - await self.link.command("ZCARD", self.keys.ready))
+            ids = [*ids, *(await self._waiting_at_limits(past + limit))[past : past + limit - len(ids)]]
         found = await self._read([job_id.decode() for job_id in ids])
         return [job for job in found if job is not None and job.state is state]
 
-    async def _admin(self, verb: str, job_id: str, *arguments: int) -> JobState | None:
-        state = await self._link.call("admin", self.keys.prefix, verb, job_id, *arguments)
-        return None if state is None else JobState(state.decode())
+    async def _waiting_at_limits(self, limit: int) -> list[bytes]:
+        gates = await self.link.command("ZRANGE", self.keys.gates, 0, limit - 1)
+        rows = await self.link.pipeline(
+            [("ZRANGE", self.keys.waiting_at(gate.decode()), 0, limit - 1) for gate in gates]
+        )
+        return [job_id for row in rows for job_id in row][:limit]
+
+    async def _admin(self, verb: str, *arguments: str | bytes | int) -> Any:
+        return await self.link.call("admin", self.keys.prefix, verb, *arguments)
 
     async def _read(self, job_ids: Sequence[str]) -> list[Job | None]:
-        rows = await self._link.pipeline([("HGETALL", self.keys.job(job_id)) for job_id in job_ids])
+        rows = await self.link.pipeline([("HGETALL", self.keys.job(job_id)) for job_id in job_ids])
         return [
-            _job(job_id, self.name, _fields(row)) if row else None for job_id, row in zip(job_ids, rows, strict=True)
+            job_of(job_id, self.name, fields_of(row)) if row else None
+            for job_id, row in zip(job_ids, rows, strict=True)
         ]
 
 
-def _ms(duration: timedelta) -> int:
-    return round(duration.total_seconds() * 1000)
+_STATES = {state.value.encode(): state for state in JobState}
 
 
-def _moment(milliseconds: str | int) -> datetime:
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+def _state(word: bytes | None) -> JobState | None:
+    return None if word is None else _STATES[word]
 
 
-def _verb(outcome: Outcome) -> tuple[str, str | int, str]:
-    match outcome:
+def _when(when: timedelta | datetime) -> str:
+    if isinstance(when, datetime):
+        return f"@{round(when.timestamp() * 1000)}"
+    return str(milliseconds(when))
+
+
+def _flat(parts: Mapping[str, str]) -> list[str]:
+    return [word for part in parts.items() for word in part]
+
+
+def _verb(settlement: Settlement) -> tuple[str, str | bytes | int, str | int, str | int]:  # noqa: PLR0911 - see verdict
+    keep: str | int = "" if settlement.keep is None else milliseconds(settlement.keep)
+    match settlement.outcome:
         case Completed(result=result):
-            return "completed", json.dumps(result, ensure_ascii=False, allow_nan=False), ""
+            return "completed", b"null" if result is None else to_json(result), keep, ""
         case Retry(delay=delay, error=error):
-            return "retry", _ms(delay), error
+            return "retry", milliseconds(delay), error, ""
         case Snoozed(delay=delay, reason=reason):
-            return "snoozed", _ms(delay), reason
+            return "snoozed", milliseconds(delay), reason, ""
+        case Held(delay=delay, reason=reason, limit=limit):
+            return "held", milliseconds(delay), reason, limit or ""
         case HandedBack():
-            return "returned", "", ""
+            return "returned", "", "", ""
         case Cancelled(reason=reason):
-            return "cancelled", reason, ""
+            return "cancelled", reason, keep, ""
         case Discarded(reason=why, error=error):
-            return "discarded", why.value, error
+            return "discarded", why.value, error, keep
 
 
 def _claim(parts: Sequence[Any]) -> Claim:
-    job_id, number, envelope, failures, snoozes, enqueued_ms = parts
+    job_id, number, envelope, failures, snoozes, enqueued_ms, start_within_ms, end_within_ms = parts
     return Claim(
         job_id=job_id.decode(),
         number=number,
         envelope=envelope,
         failures=failures,
         snoozes=snoozes,
-        enqueued_at=_moment(enqueued_ms),
+        enqueued_ms=enqueued_ms,
+        start_within=start_within_ms / 1000,
+        end_within=end_within_ms / 1000,
     )
-
-
-def _fields(row: Mapping[bytes, bytes] | Sequence[bytes]) -> dict[str, bytes]:
-    # RESP3 answers HGETALL with a map, RESP2 and pipelines with a flat list.
-    pairs = row.items() if isinstance(row, Mapping) else zip(row[::2], row[1::2], strict=True)
-    return {name.decode(): value for name, value in pairs}
-
-
-def _job(job_id: str, queue: str, row: dict[str, bytes]) -> Job:
-    kind, payload = _readable(row.get("envelope", b""))
-    state = JobState(row["state"].decode())
-    ended_well_or_runs = state in {JobState.RUNNING, JobState.COMPLETED}
-    return Job(
-        id=job_id,
-        kind=kind,
-        queue=queue,
-        state=state,
-        attempt=int(row.get("failures", b"0")) + (1 if ended_well_or_runs else 0),
-        payload=payload,
-        enqueued_at=_moment(row.get("enqueued", b"0").decode()),
-        due_at=_optional(row, "due") if state in {JobState.SCHEDULED, JobState.RETRYABLE} else None,
-        started_at=_optional(row, "started"),
-        finished_at=_optional(row, "finished"),
-        reason=row["reason"].decode() or None if "reason" in row else None,
-        result=json.loads(row["result"]) if "result" in row else None,
-        errors=tuple(
-            _error(number, row[f"error:{number}"].decode())
-            for number in range(1, int(row.get("errors", b"0")) + 1)
-            if f"error:{number}" in row
-        ),
-    )
-
-
-def _readable(envelope: bytes) -> tuple[str, Mapping[str, Any]]:
-    try:
-        read = Envelope.from_json(envelope)
-    except Undecodable:
-        return "?", {}
-    return read.kind, read.payload
-
-
-def _optional(row: dict[str, bytes], name: str) -> datetime | None:
-    return _moment(row[name].decode()) if name in row else None
-
-
-def _error(number: int, text: str) -> AttemptError:
-    at, _, error = text.partition(" ")
-    return AttemptError(attempt=number, at=_moment(at), error=error)

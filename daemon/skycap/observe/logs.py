@@ -6,6 +6,8 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
@@ -14,6 +16,9 @@ from skycap.redaction import without_addresses
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
+
+job_fields: ContextVar[Mapping[str, object] | None] = ContextVar("job_fields", default=None)
+"""The fields that every line has while a job runs: one variable, for binding each of them costs as much as a job."""
 
 LogFormat = Literal["auto", "console", "json"]
 
@@ -36,6 +41,7 @@ def configure(*, level: str = "info", style: LogFormat = "auto", stream: TextIO 
     as_json = style == "json" or (style == "auto" and not target.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_job_fields,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
@@ -72,6 +78,12 @@ def _rendering(stream: TextIO, *, as_json: bool) -> list[Processor]:
         return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=_redacted_traceback)]
     to_journal = [_journal_prefix] if "JOURNAL_STREAM" in os.environ else []
     return [structlog.processors.JSONRenderer(ensure_ascii=False), *to_journal]
+
+
+def _add_job_fields(_logger: object, _method: str, event: EventDict) -> EventDict:
+    for name, value in (job_fields.get() or {}).items():
+        event.setdefault(name, value)
+    return event
 
 
 def _redact(_logger: Any, _method: str, event: EventDict) -> EventDict:

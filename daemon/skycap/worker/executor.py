@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +19,15 @@ from taskiq.utils import maybe_awaitable
 
 from skycap.backoff import Backoff
 from skycap.context import RunningJob
-from skycap.engine.broker import as_taskiq
+from skycap.engine.broker import as_taskiq, came_by_taskiq
+from skycap.engine.queue import Settlement
 from skycap.envelope import Envelope
 from skycap.errors import SkycapError, Undecodable, UnknownKind
-from skycap.outcome import Cancelled, Completed, DeadReason, Discarded, HandedBack, Outcome, Retry, Snoozed
+from skycap.observe.logs import job_fields
+from skycap.outcome import Cancelled, Completed, DeadReason, Discarded, HandedBack, Held, Outcome, Retry, Snoozed
+from skycap.worker.attempts import Attempts
 from skycap.worker.job_context import JobContext, Services
+from skycap.worker.threads import AsyncHandler, runnable
 from skycap.worker.verdict import Policy, describe, verdict
 
 if TYPE_CHECKING:
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
     from skycap.registry import Registry
 
 _log = structlog.get_logger("skycap.job")
+_stdlib_log = logging.getLogger("skycap.job")
 
 _UNTIL_A_NEWER_WORKER = Backoff(first=timedelta(seconds=5), factor=2, longest=timedelta(minutes=10), attempts=1)
 """A kind that is unknown here may be known to a worker that is being deployed right now."""
@@ -46,28 +55,36 @@ class Executor:
         services: Services,
         policy_of: Callable[[JobType], Policy],
         unknown_kind_wait: timedelta,
+        threads: int = 32,
     ) -> None:
         self._registry = registry
         self._broker = broker
         self._services = services
-        self._policies = {job_type.kind: policy_of(job_type) for job_type in registry.job_types}
         self._unknown_kind_wait = unknown_kind_wait
-        for job_type in registry.job_types:
-            broker.register_task(job_type.handler, task_name=job_type.kind, queue=job_type.queue)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="skycap job")
+        self._kinds = {
+            job_type.kind: _Kind.of(job_type, policy_of(job_type), self._threads) for job_type in registry.job_types
+        }
+        self.attempts = Attempts()
+        self._hears_starts, self._hears_ends = registry.has_hook("job_started"), registry.has_hook("job_finished")
+        for name, kind in self._kinds.items():
+            broker.register_task(kind.handler, task_name=name, queue=kind.job_type.queue)
         # Payloads are validated by their own models; taskiq runs the handler and resolves its dependencies.
         self._receiver = Receiver(broker, validate_params=False, max_async_tasks=1, run_startup=False)
 
-    async def run(self, claim: Claim) -> Outcome:
+    async def run(self, claim: Claim) -> Settlement:
         """One attempt of the claimed job; whatever is wrong with it becomes an outcome."""
         try:
             envelope = Envelope.from_json(claim.envelope)
             job_type, payload = self._registry.read(envelope)
         except Undecodable as error:
             _log.error("job discarded", job=claim.job_id, reason=DeadReason.UNDECODABLE.value, error=describe(error))
-            return Discarded(reason=DeadReason.UNDECODABLE, error=describe(error))
+            return _settled(claim, Discarded(reason=DeadReason.UNDECODABLE, error=describe(error)))
         except UnknownKind as error:
-            return self._wait_for_a_newer_worker(claim, error)
-        return await self._attempt(claim, envelope, job_type, payload)
+            return _settled(claim, self._wait_for_a_newer_worker(claim, error))
+        kind = self._kinds[job_type.kind]
+        outcome = await self._attempt(claim, envelope, kind, payload)
+        return Settlement(claim=claim, outcome=outcome, keep=kind.policy.keep(outcome))
 
     def _wait_for_a_newer_worker(self, claim: Claim, error: UnknownKind) -> Outcome:
         if datetime.now(UTC) - claim.enqueued_at >= self._unknown_kind_wait:
@@ -76,50 +93,73 @@ class Executor:
         _log.warning("job waits for a worker that knows it", job=claim.job_id, problem=str(error), delay=str(delay))
         return Snoozed(delay=delay, reason=describe(error))
 
-    async def _attempt(self, claim: Claim, envelope: Envelope, job_type: JobType, payload: Payload) -> Outcome:
-        policy = self._policies[job_type.kind]
+    async def _attempt(self, claim: Claim, envelope: Envelope, kind: _Kind, payload: Payload) -> Outcome:
+        policy = kind.policy
         job = RunningJob(
             id=claim.job_id,
             kind=envelope.kind,
-            queue=job_type.queue,
+            queue=kind.job_type.queue,
             attempt=claim.failures + 1,
             max_attempts=policy.backoff.attempts,
             enqueued_at=claim.enqueued_at,
+            tags=envelope.tags,
         )
-        with structlog.contextvars.bound_contextvars(
-            job=job.id, kind=job.kind, attempt=job.attempt, plugin=job_type.plugin
-        ):
+        # The task of this attempt has a context of its own, so there is nothing to take back afterwards.
+        job_fields.set({"job": job.id, "kind": job.kind, "attempt": job.attempt, "plugin": kind.job_type.plugin})
+        if self._hears_starts:
             await self._registry.notify("job_started", job=job)
-            began = time.perf_counter()
-            error, result = await self._perform(claim, envelope, job, job_type, payload)
-            duration = timedelta(seconds=time.perf_counter() - began)
+        seconds = min(kind.timeout_seconds, claim.end_within) if claim.end_within else kind.timeout_seconds
+        error, result = None, None
+        began = time.monotonic()
+        with self.attempts.limited_to(seconds, job) as attempt:
+            error, result = await self._perform(claim, envelope, job, kind, payload)
+        took = time.monotonic() - began
+        if not attempt.is_out_of_time:
             outcome = verdict(error, result, attempt=job.attempt, snoozes=claim.snoozes, policy=policy)
+        elif claim.end_within and claim.end_within <= kind.timeout_seconds:
+            outcome = Discarded(reason=DeadReason.CANCELLED_BY_DEADLINE, error="its deadline came while it was running")
+        else:
+            error = TimeoutError()
+            outcome = verdict(error, None, attempt=job.attempt, snoozes=claim.snoozes, policy=policy)
+        if self._hears_ends:
+            duration = timedelta(seconds=took)
             await self._registry.notify("job_finished", job=job, outcome=outcome, duration=duration)
-            _log_outcome(outcome, duration, error)
+        if came_by_taskiq(envelope):
+            await self._broker.answer(job.id, outcome, took)
+        _log_outcome(outcome, took, error)
         return outcome
 
     async def _perform(
-        self, claim: Claim, envelope: Envelope, job: RunningJob, job_type: JobType, payload: Payload
+        self, claim: Claim, envelope: Envelope, job: RunningJob, kind: _Kind, payload: Payload
     ) -> tuple[BaseException | None, Any]:
         context = JobContext(
             job=job,
-            claim=claim.number,
-            plugin=job_type.plugin,
-            settings=job_type.settings,
+            claim=claim,
+            plugin=kind.job_type.plugin,
+            settings=kind.job_type.settings,
             services=self._services,
-            log=structlog.get_logger(f"skycap.plugin.{job_type.plugin}"),
+            log=kind.log,
         )
         try:
-            message = await self._before(as_taskiq(envelope))
-            message.labels["timeout"] = self._policies[job_type.kind].timeout.total_seconds()
-            message.args = [context, payload]
-            result = await self._receiver.run_task(job_type.handler, message)
-            await self._after(message, result)
-        except Exception as error:  # noqa: BLE001
-            # A middleware or a dependency failed: that is this attempt's failure, never a reason to lose the job.
+            if kind.takes_no_more and not self._broker.middlewares:
+                return None, await kind.handler(context, payload)
+            return await self._by_taskiq(claim, envelope, kind, [context, payload])
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - signals are no Exceptions; the verdict is about all of them
+            # A middleware or a dependency that failed is this attempt's failure, too: never a reason to lose the job.
             return error, None
+
+    async def _by_taskiq(
+        self, claim: Claim, envelope: Envelope, kind: _Kind, arguments: list[Any]
+    ) -> tuple[BaseException | None, Any]:
+        """Where the handler has dependencies, or somebody listens: taskiq resolves the ones and calls the others."""
+        message = await self._before(as_taskiq(envelope, claim.job_id))
+        message.args = arguments
+        result = await self._receiver.run_task(kind.handler, message)
         if isinstance(result.error, asyncio.CancelledError):
             raise result.error  # taskiq makes a result of it; whoever cancelled this attempt must see it
+        await self._after(message, result)
         return result.error, result.return_value
 
     async def _before(self, message: TaskiqMessage) -> TaskiqMessage:
@@ -132,8 +172,38 @@ class Executor:
             await maybe_awaitable(middleware.post_execute(message, result))
 
 
-def _log_outcome(outcome: Outcome, duration: timedelta, error: BaseException | None) -> None:
-    fields: dict[str, Any] = {"duration_ms": round(duration.total_seconds() * 1000, 1)}
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """What does not change between the attempts of a kind."""
+
+    job_type: JobType
+    handler: AsyncHandler
+    takes_no_more: bool
+    """The handler takes the context and the payload, and nothing that taskiq would have to resolve."""
+    policy: Policy
+    timeout_seconds: float
+    log: Any
+
+    @classmethod
+    def of(cls, job_type: JobType, policy: Policy, threads: ThreadPoolExecutor) -> _Kind:
+        return cls(
+            job_type=job_type,
+            handler=runnable(job_type.handler, threads),
+            takes_no_more=len(inspect.signature(job_type.handler).parameters) == 2,  # noqa: PLR2004 - as said
+            policy=policy,
+            timeout_seconds=policy.timeout.total_seconds(),
+            log=structlog.get_logger(f"skycap.plugin.{job_type.plugin}"),
+        )
+
+
+def _settled(claim: Claim, outcome: Outcome) -> Settlement:
+    return Settlement(claim=claim, outcome=outcome)
+
+
+def _log_outcome(outcome: Outcome, seconds: float, error: BaseException | None) -> None:
+    if isinstance(outcome, Completed) and not _stdlib_log.isEnabledFor(logging.INFO):
+        return  # the usual case of a busy daemon should not pay for a line that nobody reads
+    fields: dict[str, Any] = {"duration_ms": round(seconds * 1000, 1)}
     # Only an error that nobody foresaw is worth its traceback.
     unforeseen = isinstance(error, Exception) and not isinstance(error, (SkycapError, TimeoutError))
     traceback = error if unforeseen else None
@@ -144,6 +214,8 @@ def _log_outcome(outcome: Outcome, duration: timedelta, error: BaseException | N
             _log.info("job cancelled", reason=reason, **fields)
         case Snoozed(delay=delay, reason=reason):
             _log.warning("job snoozed", delay_seconds=delay.total_seconds(), reason=reason, **fields)
+        case Held(delay=delay, reason=reason):
+            _log.warning("job and its key held", delay_seconds=delay.total_seconds(), reason=reason, **fields)
         case Retry(delay=delay, error=text):
             seconds = delay.total_seconds()
             _log.warning("job failed, will be retried", delay_seconds=seconds, error=text, exc_info=traceback, **fields)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from skycap.client import AsyncClient
 from skycap.context import Database, Log, Mailer, RunningJob
 from skycap.errors import Unavailable
 from skycap.job import Enqueued
 from skycap.payload import Payload
+from skycap.worker.threads import refuse_to_wait
+
+if TYPE_CHECKING:
+    from skycap.engine.queue import Claim
+
+_LONGEST_LINE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +34,10 @@ class Services:
 class JobContext:
     """See skycap.context.Context."""
 
+    __slots__ = ("_claim", "_plugin", "_services", "job", "log", "settings")
+
     def __init__(
-        self, *, job: RunningJob, claim: int, plugin: str, settings: Any, services: Services, log: Log
+        self, *, job: RunningJob, claim: Claim, plugin: str, settings: Any, services: Services, log: Log
     ) -> None:
         self.job = job
         self.settings = settings
@@ -47,10 +56,25 @@ class JobContext:
     def mailer(self) -> Mailer:
         if self._services.mailer_for is None:
             raise Unavailable("mail", "is not configured; set SKYCAP_SMTP_URL and SKYCAP_DATABASE_URL")
-        return self._services.mailer_for(self.job, self._claim, self._plugin)
+        return self._services.mailer_for(self.job, self._claim.number, self._plugin)
 
-    async def enqueue(self, payload: Payload, *, delay: timedelta | None = None) -> Enqueued:
-        return await self._services.client.enqueue(payload, delay=delay)
+    async def enqueue(self, payload: Payload, **options: Any) -> Enqueued:
+        return await self._services.client.enqueue(payload, **options)
+
+    async def progress(self, fraction: float, note: str = "") -> None:
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"progress {fraction}: give a fraction from 0 to 1")
+        at = round(self.now().timestamp() * 1000)
+        await self._report("progress", json.dumps({"fraction": fraction, "note": note[:_LONGEST_LINE], "at": at}))
+
+    async def note(self, line: str) -> None:
+        await self._report("log", line[:_LONGEST_LINE])
+
+    def run(self, awaitable: Awaitable[Any]) -> NoReturn:
+        refuse_to_wait(awaitable)
+
+    async def _report(self, what: str, text: str) -> None:
+        await self._services.client.queue(self.job.queue).report(self._claim, what, text)
 
     def now(self) -> datetime:
         return datetime.now(UTC)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from skycap import errors
 from skycap.backoff import Backoff
-from skycap.errors import Cancel, Discard, PermanentError, Snooze, Unavailable
-from skycap.outcome import Cancelled, Completed, DeadReason, Discarded, Outcome, Retry, Snoozed
+from skycap.errors import Cancel, Discard, PermanentError, RateLimited, Snooze, Unavailable
+from skycap.outcome import Cancelled, Completed, DeadReason, Discarded, Held, Outcome, Retry, Snoozed
 from skycap.redaction import without_addresses
 
 _LONGEST_ERROR = 2000
@@ -21,13 +22,22 @@ class Policy:
 
     backoff: Backoff
     timeout: timedelta
+    keep_finished: timedelta | None = None
+    """How long a job is kept when it has ended well; None: as its queue says."""
+    keep_discarded: timedelta | None = None
+
+    def keep(self, outcome: Outcome) -> timedelta | None:
+        """How long the job is kept after this outcome; None: as its queue says, or it has not ended."""
+        return self.keep_discarded if isinstance(outcome, Discarded) else self.keep_finished
 
 
-def verdict(  # noqa: PLR0911 - one line a case reads best
+def verdict(  # noqa: C901, PLR0911 - one line a case reads best
     error: BaseException | None, result: Any, *, attempt: int, snoozes: int, policy: Policy
 ) -> Outcome:
     """The outcome of attempt number ``attempt`` of a job that was snoozed ``snoozes`` times before."""
     match error:
+        case None if result is None:
+            return Completed()
         case None:
             problem = _unlike_json(result)
             return _failed(problem, attempt, policy) if problem else Completed(result=result)
@@ -35,6 +45,11 @@ def verdict(  # noqa: PLR0911 - one line a case reads best
             return Cancelled(reason=without_addresses(error.reason))
         case Snooze():
             return Snoozed(delay=error.delay, reason=without_addresses(error.reason))
+        case RateLimited():
+            return Held(delay=error.retry_after, reason=without_addresses(str(error)), limit=error.limit)
+        case errors.Retry():
+            delay = error.at - datetime.now(UTC) if isinstance(error.at, datetime) else error.at
+            return _failed(without_addresses(str(error)), attempt, policy, delay=max(delay, timedelta(0)))
         case Discard():
             return Discarded(reason=DeadReason.PERMANENT, error=without_addresses(error.reason))
         case PermanentError():
@@ -53,11 +68,11 @@ def describe(error: BaseException) -> str:
     return without_addresses(text)[:_LONGEST_ERROR]
 
 
-def _failed(error: str, attempt: int, policy: Policy) -> Outcome:
-    delay = policy.backoff.delay(attempt)
-    if delay is None:
+def _failed(error: str, attempt: int, policy: Policy, *, delay: timedelta | None = None) -> Outcome:
+    backoff = policy.backoff.delay(attempt)
+    if backoff is None:
         return Discarded(reason=DeadReason.ATTEMPTS_USED_UP, error=error)
-    return Retry(delay=delay, error=error)
+    return Retry(delay=backoff if delay is None else delay, error=error)
 
 
 def _unlike_json(result: Any) -> str | None:

@@ -1,49 +1,68 @@
+#!lua flags=allow-oom
 -- What an admin does. ARGV: verb, then its arguments. Every verb answers the same when it is sent twice.
 local verb = {}
 
--- id, keep (ms), keep (count) -> the state afterwards, or false for an unknown job.
--- A running job is told at its next heartbeat.
-function verb.cancel(id, keep_ms, keep_count)
+-- id -> the state afterwards, or false for an unknown job. A running job is told at its next heartbeat.
+function verb.cancel(id)
   local state = redis.call('HGET', job(id), 'state')
   if state == 'running' then
     redis.call('HSET', job(id), 'cancel', 1)
-  elseif state == 'available' or state == 'scheduled' or state == 'retryable' then
-    redis.call('ZREM', READY, id)
-    redis.call('ZREM', LATER, id)
-    to_done(id, 'cancelled', 'cancelled on request', tonumber(keep_ms), tonumber(keep_count))
+  elseif WAITING[state] then
+    withdraw(id)
+    to_done(id, redis.call('HGET', job(id), 'unique'), 'cancelled', 'cancelled on request', 'null')
     return 'cancelled'
   end
   return state
 end
 
--- id -> the state afterwards, or false for an unknown job. A discarded job starts over; one that waits runs now.
-function verb.retry(id)
-  local state = redis.call('HGET', job(id), 'state')
-  if state == 'discarded' then
-    redis.call('ZREM', DEAD, id)
-    redis.call('HDEL', job(id), 'failures', 'deaths', 'snoozes', 'finished', 'reason', 'cancel', 'rank')
-    to_ready(id)
-    ring()
-    return 'available'
-  elseif state == 'scheduled' or state == 'retryable' then
-    redis.call('ZREM', LATER, id)
-    to_ready(id)
-    ring()
-    return 'available'
+local function start_over(id)
+  redis.call('ZREM', DEAD, id)
+  local priority = priority_of(id)
+  redis.call('HDEL', job(id), 'failures', 'deaths', 'stranded', 'snoozes', 'finished', 'reason', 'cancel', 'rank', 'deadline')
+  redis.call('HSET', job(id), 'priority', priority)
+  local unique = redis.call('HGET', job(id), 'unique')
+  if unique and not redis.call('SET', P .. 'unique:' .. unique, id, 'NX') then
+    redis.call('HDEL', job(id), 'unique') -- another job stands for it now
   end
-  return state
+end
+
+-- id, when (a delay in ms, or "@" and a time), envelope or '' -> the state afterwards, or false for an unknown job.
+-- A discarded job starts over, with its attempts and without its deadline; one that waits does so until then.
+function verb.run(id, when, envelope)
+  local state = redis.call('HGET', job(id), 'state')
+  if state ~= 'discarded' and not WAITING[state] then
+    return state
+  end
+  if envelope ~= '' then
+    redis.call('HSET', job(id), 'envelope', envelope)
+  end
+  if state == 'discarded' then
+    start_over(id)
+  else
+    withdraw(id)
+  end
+  local at = when:match('^@(.*)$')
+  local due = at and tonumber(at) or NOW + tonumber(when)
+  if due > NOW then
+    to_later(id, due, 'scheduled')
+  else
+    to_ready(id)
+  end
+  ring()
+  return due > NOW and 'scheduled' or 'available'
 end
 
 -- id -> 1 when a discarded job was removed for good.
 function verb.remove(id)
   if redis.call('ZREM', DEAD, id) == 1 then
-    return redis.call('DEL', job(id))
+    forget(id)
+    return 1
   end
   return 0
 end
 
 function verb.pause()
-  redis.call('HSET', META, 'paused', NOW)
+  redis.call('HSETNX', META, 'paused', NOW)
   return 1
 end
 
@@ -53,4 +72,87 @@ function verb.resume()
   return 1
 end
 
-return verb[ARGV[1]](ARGV[2], ARGV[3], ARGV[4])
+-- Every gate is looked at again: it may let more jobs pass now.
+local function recheck()
+  for _, gate in ipairs(redis.call('ZRANGE', GATES, 0, 9999)) do
+    redis.call('ZADD', GATES, 'XX', 'LT', 0, gate)
+  end
+  ring()
+end
+
+-- gate, or a limit for all its gates; ms ('' = until it is opened): no job passes it meanwhile.
+function verb.shut(gate, ms)
+  redis.call('ZADD', HOLDS, ms == '' and '+inf' or NOW + ms, gate)
+  redis.call('ZADD', GATES, 'XX', ms == '' and '+inf' or NOW + ms, gate)
+  return 1
+end
+
+function verb.open(gate)
+  redis.call('ZREM', HOLDS, gate)
+  recheck()
+  return 1
+end
+
+local function put(name, value)
+  if value and value ~= '' then
+    redis.call('HSET', META, name, value)
+  else
+    redis.call('HDEL', META, name)
+  end
+end
+
+-- The configured limits, with the figures that were set while running in the place of their own.
+local function merged_limits()
+  local limits = cjson.decode(redis.call('HGET', META, 'base:limits') or '[]')
+  for _, limit in ipairs(limits) do
+    local figures = redis.call('HGET', META, 'set:limit:' .. limit.name)
+    if figures then
+      local set = cjson.decode(figures)
+      limit.max, limit.per, limit.concurrency = set.max, set.per, set.concurrency
+    end
+  end
+  return #limits > 0 and cjson.encode(limits) or ''
+end
+
+-- What is in force of a part of the policy: what was set while running, else what is configured.
+local function apply(name)
+  if name == 'limits' or name:match('^limit:') then
+    put('limits', merged_limits())
+  else
+    local values = redis.call('HMGET', META, 'set:' .. name, 'base:' .. name)
+    put(name, values[1] or values[2])
+  end
+end
+
+local function store(where, parts)
+  for i = 1, #parts, 2 do
+    redis.call('HSET', META, where .. parts[i], parts[i + 1])
+    apply(parts[i])
+  end
+  recheck()
+  return 1
+end
+
+-- name, value for each part ('' = none), as the configuration has it.
+function verb.configure(...)
+  return store('base:', { ... })
+end
+
+-- name, value for each part: for the whole fleet, from now on, whatever the configuration says.
+function verb.set(...)
+  return store('set:', { ... })
+end
+
+-- names: as the configuration says again.
+function verb.unset(...)
+  for _, name in ipairs({ ... }) do
+    redis.call('HDEL', META, 'set:' .. name)
+    apply(name)
+  end
+  recheck()
+  return 1
+end
+
+local answer = verb[ARGV[1]](unpack(ARGV, 2))
+flush()
+return answer

@@ -11,17 +11,12 @@ from skycap.client import AsyncClient
 from skycap.engine.broker import QueueBroker
 from skycap.engine.taskiq_results import result_backend
 from skycap.errors import ConfigurationError, PluginError
-from skycap.http.health import Vitals
-from skycap.http.server import HttpServer
+from skycap.http.health import HealthRoutes, Vitals
+from skycap.http.metrics import MetricsRoutes
+from skycap.http.server import HttpServer, Routes
 from skycap.installation import load_plugins, queues, shared_limits
 from skycap.maintenance.clock import Clock
 from skycap.observe.event_loop import LoopMonitor
-from skycap.services.database import DatabasePool
-from skycap.services.ledger import MailLedger
-from skycap.services.mailer import MailService
-from skycap.services.migrations import migrate
-from skycap.services.smtp import SmtpPool, Tls
-from skycap.services.templates import Templates
 from skycap.worker.consumer import Consumer
 from skycap.worker.executor import Executor
 from skycap.worker.job_context import Services
@@ -29,8 +24,13 @@ from skycap.worker.verdict import Policy
 from skycap.worker.worker import Worker, worker_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from skycap.job_type import JobType
     from skycap.registry import Registry
+    from skycap.services.database import DatabasePool
+    from skycap.services.mailer import MailService
+    from skycap.services.smtp import SmtpPool, Tls
     from skycap.settings import Settings
     from skycap.settings.database import DatabaseAddress
 
@@ -67,17 +67,7 @@ def assemble(settings: Settings) -> Daemon:
     client = AsyncClient(url)
     database = _database(settings)
     smtp = _smtp(settings)
-    templates = Templates(registry.template_loaders(), brand=settings.brand.model_dump())
-    templates.check()
-    mail = None
-    if database is not None and smtp is not None:
-        mail = MailService(
-            templates=templates,
-            ledger=MailLedger(database),
-            smtp=smtp,
-            sender=settings.require_sender(),
-            before_send=lambda message: registry.notify("before_send", message=message),
-        )
+    mail = _mail(settings, registry, database, smtp)
     executor = Executor(
         registry=registry,
         broker=broker,
@@ -100,6 +90,7 @@ def assemble(settings: Settings) -> Daemon:
         for queue in queues(broker.link, settings, registry)
     ]
     worker = Worker(consumers)
+    loop_monitor = LoopMonitor(executor.attempts.job_of)
     vitals = Vitals(
         redis=lambda: _ping(broker),
         database=database.ping if database else None,
@@ -117,9 +108,9 @@ def assemble(settings: Settings) -> Daemon:
         database=database,
         smtp=smtp,
         worker=worker,
-        loop_monitor=LoopMonitor(executor.attempts.job_of),
+        loop_monitor=loop_monitor,
         clock=Clock(registry.schedules, {consumer.queue.name: consumer.queue for consumer in consumers}),
-        http=_http(settings, vitals),
+        http=_http(settings, [HealthRoutes(vitals), MetricsRoutes(vitals.queues, loop_monitor.figures)]),
     )
 
 
@@ -164,10 +155,39 @@ def _policy(job_type: JobType, settings: Settings) -> Policy:
     )
 
 
+# What an installation does not use is not loaded: of PostgreSQL and mail that is a tenth of the memory and the start.
+
+
+def _mail(
+    settings: Settings, registry: Registry, database: DatabasePool | None, smtp: SmtpPool | None
+) -> MailService | None:
+    loaders = registry.template_loaders()
+    if not loaders and (database is None or smtp is None):
+        return None
+    from skycap.services.ledger import MailLedger
+    from skycap.services.mailer import MailService
+    from skycap.services.templates import Templates
+
+    templates = Templates(loaders, brand=settings.brand.model_dump())
+    templates.check()
+    if database is None or smtp is None:
+        return None
+    return MailService(
+        templates=templates,
+        ledger=MailLedger(database),
+        smtp=smtp,
+        sender=settings.require_sender(),
+        before_send=lambda message: registry.notify("before_send", message=message),
+    )
+
+
 def _database(settings: Settings) -> DatabasePool | None:
     configured, address = settings.database, settings.database.url
     if address is None:
         return None
+    from skycap.services.database import DatabasePool
+    from skycap.services.migrations import migrate
+
     return DatabasePool(
         dsn=address.dsn,
         size=configured.pool_size,
@@ -192,6 +212,8 @@ def _smtp(settings: Settings) -> SmtpPool | None:
     configured, address = settings.smtp, settings.smtp.url
     if address is None:
         return None
+    from skycap.services.smtp import SmtpPool
+
     return SmtpPool(
         host=address.host,
         port=address.port,
@@ -206,11 +228,11 @@ def _smtp(settings: Settings) -> SmtpPool | None:
     )
 
 
-def _http(settings: Settings, vitals: Vitals) -> HttpServer | None:
+def _http(settings: Settings, routes: Sequence[Routes]) -> HttpServer | None:
     if not settings.http.enabled:
         return None
     bind = settings.http.bind
-    return HttpServer(vitals, host=bind.host, port=bind.port, path=bind.path)
+    return HttpServer(routes, host=bind.host, port=bind.port, path=bind.path)
 
 
 async def _ping(broker: QueueBroker) -> timedelta:

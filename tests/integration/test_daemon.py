@@ -314,6 +314,57 @@ async def test_an_occupied_port_is_a_configuration_error(redis_url: str, tmp_pat
     assert f"http.bind: cannot listen on {address}" in done.err.splitlines()[-1]
 
 
+async def test_what_blocks_the_event_loop_shows_in_the_log_and_in_the_metrics(
+    redis_url: str, tmp_path: Path, plugins_folder: Path
+) -> None:
+    blocking = SLOW_PLUGIN.replace("await asyncio.sleep", "import time; time.sleep")
+    (plugins_folder / "slow.py").write_text(blocking)
+    site = Site(folder=tmp_path, redis_url=redis_url, plugins_dir=plugins_folder)
+    async with AsyncClient(redis_url) as client, site.daemon() as daemon, ClientSession() as http:
+        job_id = (await client.enqueue(Slow(seconds=0.8))).job_id
+        await client.wait(job_id, queue="default", timeout=PATIENCE)
+
+        async def is_counted() -> bool:
+            async with http.get(f"{daemon.http_url}/metrics") as answer:
+                text = await answer.text()
+            return 'skycap_event_loop_blocked_total{job_type="be-slow"} 1\n' in text
+
+        await eventually(is_counted)
+        async with http.get(f"{daemon.http_url}/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+    assert 'skycap_queue_jobs{queue="email",state="waiting"} 0' in lines
+    (blocked,) = [line for line in site.log.read_text().splitlines() if "event loop blocked" in line]
+    assert job_id in blocked
+    assert "be-slow" in blocked
+    assert "slow.py" in blocked
+
+
+async def test_a_redis_that_may_lose_jobs_is_warned_of_at_the_start(redis_url: str, tmp_path: Path) -> None:
+    async with redis_at(redis_url) as redis:
+        await redis.config_set("maxmemory-policy", "allkeys-lru")
+        site = Site(folder=tmp_path, redis_url=redis_url)
+        try:
+            async with site.daemon():
+
+                async def warned() -> bool:
+                    return "maxmemory-policy is allkeys-lru" in site.log.read_text()
+
+                await eventually(warned)
+        finally:
+            await redis.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_a_limit_that_queues_share_is_refused_on_a_cluster(tmp_path: Path) -> None:
+    config = tmp_path / "skycap.toml"
+    config.write_text(
+        "[redis]\nurl = 'redis+cluster://localhost'\n[limits.partner]\nconcurrency = 1\n"
+        "[queues.email]\nlimits = ['partner']\n[queues.processing]\nlimits = ['partner']\n"
+    )
+    done = await skycap("run", "--config", config)
+    assert done.code == 78
+    assert done.err.startswith("skycap: limits.partner: the queues email, processing share it")
+
+
 async def test_a_schedule_of_a_plugin_is_enqueued_and_run(redis_url: str, tmp_path: Path, plugins_folder: Path) -> None:
     (plugins_folder / "slow.py").write_text(f"{SLOW_PLUGIN}\nplugin.schedule('* * * * *', Slow(), name='often')\n")
     site = Site(folder=tmp_path, redis_url=redis_url, plugins_dir=plugins_folder)

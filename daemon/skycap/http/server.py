@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 from aiohttp import web
 
 from skycap.errors import ConfigurationError
 from skycap.http.errors import answer_errors
-from skycap.http.health import HealthRoutes, Vitals
 
 _log = structlog.get_logger("skycap.http")
 
 _LARGEST_REQUEST_BYTES = 1024 * 1024
 
 
+class Routes(Protocol):
+    """Some of what it serves."""
+
+    def add_to(self, router: web.UrlDispatcher) -> None: ...
+
+
 class HttpServer:
     """Serves until ``stop``. ``url`` is known once it has started (port 0 picks a free one)."""
 
-    def __init__(self, vitals: Vitals, *, host: str, port: int, path: Path | None) -> None:
+    def __init__(self, routes: Sequence[Routes], *, host: str, port: int, path: Path | None) -> None:
         """The path of a unix socket, or else host and port."""
         application = web.Application(middlewares=[answer_errors], client_max_size=_LARGEST_REQUEST_BYTES)
-        HealthRoutes(vitals).add_to(application.router)
+        for each in routes:
+            each.add_to(application.router)
         # Signals are the supervisor's; access is not logged, since probes ask every few seconds.
         self._runner = web.AppRunner(application, handle_signals=False, access_log=None, shutdown_timeout=1)
         self._host, self._port, self._path = host, port, path

@@ -1,0 +1,86 @@
+"""Metrics in Prometheus' text format: the queues as they stand in Redis, and what blocked this daemon's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from aiohttp import web
+
+from skycap.engine.queue import Counts, Queue
+from skycap.errors import Unavailable
+from skycap.observe.event_loop import BlockFigures
+
+_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+_QUEUE_LIMIT_SECONDS = 2.0
+
+Sample = tuple[Mapping[str, str], float]
+
+
+class MetricsRoutes:
+    """``/metrics``. A queue whose Redis does not answer is left out, and ``skycap_dependency_up`` says so."""
+
+    def __init__(self, queues: Mapping[str, Queue], blocks: Callable[[], Mapping[str, BlockFigures]]) -> None:
+        self._queues = queues
+        self._blocks = blocks
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_get("/metrics", self.metrics)
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """What is known now."""
+        counts = await self._counts()
+        text = "".join([*_of_queues(counts, is_up=len(counts) == len(self._queues)), *_of_blocks(self._blocks())])
+        return web.Response(body=text.encode(), headers={"Content-Type": _FORMAT, "Cache-Control": "no-store"})
+
+    async def _counts(self) -> dict[str, Counts]:
+        async def count(queue: Queue) -> Counts | None:
+            try:
+                async with asyncio.timeout(_QUEUE_LIMIT_SECONDS):
+                    return await queue.counts()
+            except (Unavailable, TimeoutError):
+                return None
+
+        found = await asyncio.gather(*(count(queue) for queue in self._queues.values()))
+        return {name: counts for name, counts in zip(self._queues, found, strict=True) if counts is not None}
+
+
+def _of_queues(counts: Mapping[str, Counts], *, is_up: bool) -> Iterator[str]:
+    yield _family("skycap_dependency_up", "gauge", "Whether it answers.", [({"dependency": "redis"}, is_up)])
+    yield _family(
+        "skycap_queue_jobs",
+        "gauge",
+        "Jobs of the whole fleet by where they stand.",
+        [
+            ({"queue": name, "state": state}, number)
+            for name, count in counts.items()
+            for state, number in (
+                ("waiting", count.available),
+                ("waiting_at_limit", count.waiting_at_limits),
+                ("delayed", count.later),
+                ("active", count.running),
+                ("dead", count.discarded),
+            )
+        ],
+    )
+    paused = [({"queue": name}, count.is_paused) for name, count in counts.items()]
+    yield _family("skycap_queue_paused", "gauge", "1 while no job of it is started.", paused)
+
+
+def _of_blocks(blocks: Mapping[str, BlockFigures]) -> Iterator[str]:
+    for name, kind, text, value in (
+        ("blocked_total", "counter", "How often a handler of a kind blocked the event loop.", "blocked_total"),
+        ("blocked_seconds_total", "counter", "How long in all.", "blocked_seconds_total"),
+        ("blocked_longest_seconds", "gauge", "The longest time at once.", "longest_seconds"),
+    ):
+        samples = [({"job_type": job_type}, getattr(figures, value)) for job_type, figures in blocks.items()]
+        yield _family(f"skycap_event_loop_{name}", kind, text, samples)
+
+
+def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> str:
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+    for labels, value in samples:
+        # Queues and kinds are lower-case words and hyphens, so nothing needs an escape.
+        marked = ",".join(f'{label}="{content}"' for label, content in labels.items())
+        lines.append(f"{name}{{{marked}}} {float(value):g}")
+    return "\n".join(lines) + "\n"

@@ -38,6 +38,7 @@ class BaseClient:
         priority: int | None = None,
         tags: Sequence[str] = (),
         fields: Mapping[str, Any] | None = None,
+        enqueued_at: datetime | None = None,
     ) -> Envelope:
         """The envelope of a new job. Raises PayloadTooLarge when it is sent.
 
@@ -51,7 +52,7 @@ class BaseClient:
             payload=payload.on_the_wire() if fields is None else fields,
             queue=spec.queue,
             priority=spec.priority if priority is None else checked_priority(priority),
-            enqueued_at=datetime.now(UTC),
+            enqueued_at=enqueued_at or datetime.now(UTC),
             tags=tuple(tags),
         )
 
@@ -135,10 +136,11 @@ class AsyncClient(BaseClient):
 
     async def enqueue_many(self, payloads: Iterable[Payload], *, delay: timedelta | None = None) -> list[Enqueued]:
         """Store many jobs in one round trip for each queue; of one queue, all or none. Raises as ``enqueue`` does."""
+        now = datetime.now(UTC)
         by_queue: dict[str, list[NewJob]] = {}
         order: list[tuple[str, int]] = []
         for payload in payloads:
-            job = self._new_job(payload, delay=delay)
+            job = self._new_job(payload, delay=delay, enqueued_at=now)
             jobs = by_queue.setdefault(job.envelope.queue, [])
             order.append((job.envelope.queue, len(jobs)))
             jobs.append(job)
@@ -187,12 +189,15 @@ class AsyncClient(BaseClient):
         job_id: str | None = None,
         unique: Unique | None = None,
         tags: Sequence[str] = (),
+        enqueued_at: datetime | None = None,
     ) -> NewJob:
         if delay is not None and at is not None:
             raise Refused("give either a delay or a time (at), not both")
         unique = unique or type(payload).payload_spec.unique
         fields = payload.on_the_wire()
-        envelope = self.envelope(payload, job_id=job_id, priority=priority, tags=tags, fields=fields)
+        envelope = self.envelope(
+            payload, job_id=job_id, priority=priority, tags=tags, fields=fields, enqueued_at=enqueued_at
+        )
         when = delay if at is None else at
         return _new_job_class()(
             envelope=envelope,

@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from pydantic_core import from_json, to_json
@@ -29,9 +30,9 @@ LARGEST_BYTES = 256 * 1024
 """An envelope larger than this is refused. Redis holds every waiting job in memory; large data belongs elsewhere."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Envelope:
-    """One job on the wire."""
+    """One job on the wire. Not frozen, for that would make reading one, which each job pays for, half as dear again."""
 
     id: str
     kind: str
@@ -125,6 +126,7 @@ def _shown(value: Any) -> str:
     return "missing" if value is None else repr(value)[:40]
 
 
+@lru_cache(maxsize=1)  # jobs that are enqueued together have the same time
 def _to_iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -55,7 +55,7 @@ class _Exchange:
     replies: list[Any]
 
 
-class Conversation:
+class Conversation(asyncio.Protocol):
     """Connects at once, in a task of its own; nobody who asks can harm it by being cancelled.
 
     When the connection fails or is ended, whoever waits gets Unavailable, and it ``is_over`` for good. Nothing is
@@ -68,7 +68,11 @@ class Conversation:
         self._exchanges: deque[_Exchange] = deque()
         self._unsent: list[bytes] = []
         self._is_to_flush = False
-        self._writer: asyncio.StreamWriter | None = None
+        self._transport: asyncio.Transport | None = None
+        self._parser = hiredis.Reader(
+            protocolError=InvalidResponse, replyError=cast("Any", ResponseError), notEnoughData=_INCOMPLETE
+        )
+        self._lost: asyncio.Future[None] = self._loop.create_future()
         self._heard_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._task = asyncio.create_task(self._hold(make), name="skycap redis connection")
@@ -78,10 +82,15 @@ class Conversation:
     ) -> asyncio.Future[list[Any]]:
         """The replies, errors among them as values; Unavailable when the server is silent for so long."""
         packed = [*map(_packed, commands)]  # before anything is noted: it may raise
-        self._unsent += packed
         answer: asyncio.Future[list[Any]] = self._loop.create_future()
+        is_alone = not self._exchanges
         self._exchanges.append(_Exchange(answer, len(commands), self._loop.time(), patience_seconds, []))
-        if not self._is_to_flush and self._writer:
+        self._unsent += packed
+        if not self._transport or self._is_to_flush:
+            return answer
+        if is_alone:
+            self._send()  # at once; what is asked beside it follows together
+        else:
             self._is_to_flush = True
             self._loop.call_soon(self._flush)
         return answer
@@ -116,24 +125,35 @@ class Conversation:
         # redis-py has no public name for the streams of a connection; its own methods for them take a task and a
         # timer for each write, and connect anew, to whatever server, when the connection has failed meanwhile.
         streams = cast("Any", connection)
-        reader, writer = cast("asyncio.StreamReader", streams._reader), streams._writer  # noqa: SLF001
-        parser = hiredis.Reader(
-            protocolError=InvalidResponse, replyError=cast("Any", ResponseError), notEnoughData=_INCOMPLETE
-        )
-        self._writer = writer
+        self._transport = cast("asyncio.Transport", streams._writer.transport)  # noqa: SLF001
+        # Replies come to us without a further turn of the event loop for a task that reads them.
+        self._transport.set_protocol(self)
         self._heard_at = self._loop.time()
         self._flush()
-        while data := await reader.read(_READ_BYTES):
-            self._heard_at = self._loop.time()
-            parser.feed(data)
-            while not self.is_over and (reply := parser.gets()) is not _INCOMPLETE:
+        await self._lost
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = self._loop.time()
+        try:
+            self._parser.feed(data)
+            while not self.is_over and (reply := self._parser.gets()) is not _INCOMPLETE:
                 if not isinstance(reply, hiredis.PushNotification):
                     self._take(reply)
+        except RedisError as error:
+            self.end(unreachable(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._lost.done():
+            self._lost.set_exception(exc or ConnectionResetError("Redis closed the connection"))
+            self._lost.exception()  # whether or not anybody still waits for it
 
     def _flush(self) -> None:
         self._is_to_flush = False
-        if self._writer and self._unsent:
-            self._writer.write(b"".join(self._unsent))
+        self._send()
+
+    def _send(self) -> None:
+        if self._transport and self._unsent:
+            self._transport.write(b"".join(self._unsent))
             self._unsent.clear()
             self._look_in_time()
 
@@ -175,12 +195,12 @@ class Conversation:
         self.is_over = True
         if self._timer:
             self._timer.cancel()
-        if self._writer:
+        if self._transport:
             # Not close(): that would wait until what is unsent has been sent.
-            self._writer.transport.abort()
+            self._transport.abort()
         while self._exchanges:
             answer = self._exchanges.popleft().answer
             if not answer.done():
                 answer.set_exception(Unavailable("redis", problem))
         self._unsent.clear()
-        self._writer = None
+        self._transport = None

@@ -23,7 +23,7 @@ from skycap.unique import OnConflict
 NOW = timedelta(0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class NewJob:
     """A job to add. ``when`` and ``deadline`` are from now (timedelta) or at a moment, by Redis' clock."""
 
@@ -134,7 +134,7 @@ class Queue:
         arguments: list[str | bytes | int] = []
         for job in jobs:
             envelope = job.envelope
-            when = "0" if job.when is NOW else _when(job.when)
+            when = _when(job.when) if job.when else "0"
             plain = job.deadline is None and job.unique_key is None
             arguments += (
                 envelope.id,

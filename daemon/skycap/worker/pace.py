@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_AT_HAND_SECONDS = 0.005
+_AT_HAND_SECONDS = 0.01
 """Work that may wait in a worker: long enough to hide a round trip, too short for an idle neighbour to miss it."""
 
 _MOST_AT_HAND = 500

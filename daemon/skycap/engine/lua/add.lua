@@ -1,3 +1,4 @@
+-- after: queue, lines
 -- Add jobs, all or none. Idempotent by id: sending the same call again adds nothing.
 -- ARGV: id, kind, priority, when, options, envelope for each job. ``when`` is a delay (ms), or "@" and a time (ms).
 -- options is '' or JSON: deadline (as when), unique (key), within (ms), conflict (keep, replace, debounce).
@@ -9,11 +10,7 @@ local function moment(when)
   return at and tonumber(at) or NOW + tonumber(when)
 end
 
-local function is_full()
-  local most = tonumber(redis.call('HGET', META, 'max_waiting'))
-  if not most then
-    return false
-  end
+local function is_full(most)
   local new = 0
   for i = 1, #ARGV, FIELDS do
     new = new + 1 - redis.call('EXISTS', job(ARGV[i]))
@@ -22,7 +19,8 @@ local function is_full()
   return new > 0 and redis.call('ZCARD', READY) + redis.call('ZCARD', LATER) + parked + new > most
 end
 
-if is_full() then
+local most = tonumber(redis.call('HGET', META, 'max_waiting'))
+if most and is_full(most) then
   return {}
 end
 local next_rank = seats(#ARGV / FIELDS)
@@ -67,12 +65,12 @@ local function store(id, kind, priority, due, options, envelope)
     end
   end
   if due > NOW then
-    redis.call('HSET', key, 'envelope', envelope, 'kind', kind, 'priority', priority, 'enqueued', NOW)
+    redis.call('HSET', key, 'envelope', envelope, 'kind', kind, 'priority', priority, 'enqueued', STAMP)
     to_later(id, due, 'scheduled')
     return 'scheduled'
   end
   local rank = next_rank(priority)
-  redis.call('HSET', key, 'envelope', envelope, 'kind', kind, 'rank', rank, 'enqueued', NOW, 'state', 'available')
+  redis.call('HSET', key, 'envelope', envelope, 'kind', kind, 'rank', rank, 'enqueued', STAMP, 'state', 'available')
   local n = #ranks
   ranks[n + 1], ranks[n + 2] = rank, id
   tell('available', id)

@@ -1,4 +1,5 @@
 #!lua flags=allow-oom
+-- after: queue, lines, ends
 -- What an admin does. ARGV: verb, then its arguments. Every verb answers the same when it is sent twice.
 local verb = {}
 
@@ -62,7 +63,7 @@ function verb.remove(id)
 end
 
 function verb.pause()
-  redis.call('HSETNX', META, 'paused', NOW)
+  redis.call('HSETNX', META, 'paused', STAMP)
   return 1
 end
 
@@ -83,6 +84,7 @@ end
 -- gate, or a limit for all its gates; ms ('' = until it is opened): no job passes it meanwhile.
 function verb.shut(gate, ms)
   redis.call('ZADD', HOLDS, ms == '' and '+inf' or NOW + ms, gate)
+  redis.call('HSET', META, 'holds', 1)
   redis.call('ZADD', GATES, 'XX', ms == '' and '+inf' or NOW + ms, gate)
   return 1
 end

@@ -1,4 +1,5 @@
 #!lua flags=allow-oom
+-- after: queue
 -- Renew the leases of running jobs. ARGV: lease (ms), then id, claim for each.
 -- Returns 'held', 'lost' (another worker has it, or it is gone) or 'cancel' (somebody called it off) for each.
 local reply = {}

@@ -1,4 +1,5 @@
 #!lua flags=allow-oom
+-- after: queue, lines, ends, limits
 -- One turn of a worker's loop, and the only call on the hot path: settle what ended, take back what crashed
 -- workers left, promote what is due, claim what there is room for.
 -- Allowed when Redis is out of memory: settling is what frees it.
@@ -14,173 +15,15 @@ local WORKER, LEASE, SLOTS, MORE, POISON = ARGV[1], ARGV[2], tonumber(ARGV[3]), 
 local OUTCOME, FIELDS = 6, 6
 -- Housekeeping is bounded for each call, so that no backlog of it can block Redis.
 local BATCH, MOST_LOOKED_AT = 100, 1000
-local NEVER = 9e15
 
-local known = redis.call('HMGET', META, 'base:keep_finished', 'paused', 'fleet', 'rate_max', 'rate_per', 'limits', 'swept')
+local NAMES = { 'base:keep_finished', 'paused', 'fleet', 'rate_max', 'rate_per', 'limits', 'swept', 'holds', 'parked' }
+local known = redis.call('HMGET', META, unpack(NAMES))
 local has_policy, paused, fleet = known[1] and 1 or 0, known[2], tonumber(known[3])
 local queue_rate = tonumber(known[4]) and { max = tonumber(known[4]), per = tonumber(known[5]) }
+local swept, has_parked = tonumber(known[7]) or 0, (tonumber(known[9]) or 0) > 0
 
--- Limits ---------------------------------------------------------------------------------------------------------
--- A limit counts by the value of a key in the payload; each value is a gate of its own, "<limit>:<value>".
--- The limit "kind" is always there, counts by the job's kind, and needs no figures: it lets one pause a kind.
-
-local LIMITS, limit_named = {}, {}
-if known[6] then
-  LIMITS = cjson.decode(known[6])
-end
-for _, limit in ipairs(LIMITS) do
-  limit_named[limit.name] = limit
-end
-local has_holds = redis.call('EXISTS', HOLDS) == 1
-if has_holds then
-  redis.call('ZREMRANGEBYSCORE', HOLDS, '-inf', NOW)
-end
-local has_gates = has_holds or #LIMITS > 0
-
--- A job starts a little after its claim. Counting the window that much longer, and having no job start later than
--- that (the worker hands it back), keeps starts as far apart as claims are.
-local function slack(per)
-  return math.min(50, math.ceil(per / 10))
-end
-
-local function value_at(payload, path)
-  local value = payload
-  for name in path:gmatch('[^.]+') do
-    value = type(value) == 'table' and value[name] or nil
-  end
-  if type(value) == 'table' or type(value) == 'userdata' then
-    return nil
-  end
-  return value ~= nil and tostring(value) or nil
-end
-
-local shapes = {
-  domain = function(text) return text:match('@([^@%s]+)$') and text:match('@([^@%s]+)$'):lower() end,
-  lower = string.lower,
-}
-
-local function gates_of(id)
-  local stored = redis.call('HMGET', job(id), 'kind', 'envelope')
-  local kind, payload = stored[1] or '?', nil
-  local gates = {}
-  for _, limit in ipairs(LIMITS) do
-    if not limit.kinds or limit.kinds[kind] then
-      if limit.key == '@kind' then
-        gates[#gates + 1] = limit.name .. ':' .. kind
-      elseif not limit.key then
-        gates[#gates + 1] = limit.name
-      else
-        if payload == nil then
-          local readable, envelope = pcall(cjson.decode, stored[2] or '')
-          payload = readable and type(envelope) == 'table' and envelope.payload or false
-        end
-        local value = payload and value_at(payload, limit.key)
-        if value and limit.shape then
-          value = shapes[limit.shape](value)
-        end
-        if value then
-          gates[#gates + 1] = limit.name .. ':' .. value:gsub('\n', ' ')
-        end
-      end
-    end
-  end
-  if not limit_named.kind then
-    gates[#gates + 1] = 'kind:' .. kind
-  end
-  return gates
-end
-
-local function figures(gate)
-  local name, value = gate:match('^([^:]+):?(.*)$')
-  local limit = limit_named[name]
-  if not limit then
-    return {}
-  end
-  local own = limit.own and limit.own[value]
-  return {
-    rate = own and own.max and own or (limit.max and limit) or nil,
-    concurrency = own and own.concurrency or limit.concurrency,
-    keyed = limit.key and limit.key ~= '@kind',
-  }
-end
-
--- When (ms) one more may pass by this rate.
-local function rate_opens(key, rate)
-  local last = redis.call('LINDEX', key, -rate.max)
-  return last and last + rate.per + slack(rate.per) or 0
-end
-
-local function note_start(key, rate)
-  redis.call('RPUSH', key, NOW)
-  redis.call('LTRIM', key, -rate.max, -1)
-  redis.call('PEXPIRE', key, rate.per + 1000)
-end
-
--- When (ms) the gate lets one more job pass; NOW or earlier: it does.
-local function opens(gate)
-  if has_holds then
-    -- Shut is a gate by itself, or with all the others of its limit.
-    for _, name in ipairs({ gate, gate:match('^[^:]+') }) do
-      local until_when = tonumber(redis.call('ZSCORE', HOLDS, name) or 0)
-      if until_when > NOW then
-        return math.min(until_when, NEVER)
-      end
-    end
-  end
-  local limit = figures(gate)
-  if limit.concurrency and redis.call('SCARD', gate_key('busy', gate)) >= limit.concurrency then
-    -- A job of this queue that leaves opens it; one of another queue cannot say so.
-    return gate:sub(1, 1) == '+' and NOW + 250 or NEVER
-  end
-  return limit.rate and rate_opens(gate_key('starts', gate), limit.rate) or 0
-end
-
--- Nil, or the gate that a job must wait at and when it opens.
-local function obstacle(gates)
-  for _, gate in ipairs(gates) do
-    local at = opens(gate)
-    if at > NOW then
-      return gate, at
-    end
-  end
-end
-
--- Lets the job pass; the ms within which it must start, 0 for any.
-local function pass(id, gates)
-  local within, held = 0, {}
-  for _, gate in ipairs(gates) do
-    local limit = figures(gate)
-    if limit.rate then
-      note_start(gate_key('starts', gate), limit.rate)
-      local most = slack(limit.rate.per)
-      within = within == 0 and most or math.min(within, most)
-    end
-    if limit.concurrency then
-      redis.call('SADD', gate_key('busy', gate), id)
-      held[#held + 1] = gate
-    end
-  end
-  if #held > 0 then
-    redis.call('HSET', job(id), 'held', table.concat(held, '\n'))
-  end
-  return within
-end
-
--- How many jobs the queue's own rate lets start now.
-local function queue_room(want)
-  local key, most = P .. 'starts:', math.min(want, queue_rate.max)
-  local first = redis.call('LLEN', key) - queue_rate.max
-  local oldest = math.max(first, 0)
-  local counting = redis.call('LRANGE', key, oldest, oldest + most)
-  for i = 0, most - 1 do
-    -- The start that must have left the window before the i-th new one may enter it.
-    local before = first + i >= 0 and counting[first + i - oldest + 1]
-    if before and before + queue_rate.per + slack(queue_rate.per) > NOW then
-      return i
-    end
-  end
-  return most
-end
+know_limits(known[6], known[8])
+local parks = 0
 
 -- Settle ---------------------------------------------------------------------------------------------------------
 
@@ -223,6 +66,7 @@ function settle.held(id, delay, reason, name)
     end
     if is_meant then
       redis.call('ZADD', HOLDS, 'GT', at, gate)
+      redis.call('HSET', META, 'holds', 1)
       redis.call('ZADD', GATES, 'XX', at, gate)
       has_holds, has_gates, first = true, true, first or gate
     end
@@ -235,6 +79,7 @@ function settle.held(id, delay, reason, name)
   redis.call('HSET', job(id), 'reason', reason)
   count('snoozed')
   park(id, first, at)
+  parks = parks + 1
 end
 
 function settle.returned(id)
@@ -252,12 +97,12 @@ end
 local GOES_ON = { retry = true, snoozed = true, held = true, returned = true }
 
 -- Somebody may have written to Redis by hand. What cannot be handled is set aside, and hinders no other job.
-local function set_aside(id)
+local function set_aside(id, problem)
   for _, index in ipairs({ READY, LATER, RUN }) do
     redis.call('ZREM', index, id)
   end
   redis.call('RENAME', job(id), P .. 'foreign:' .. id)
-  record_error(id, 'its key did not hold what a job is made of; what was there is kept under foreign:' .. id)
+  record_error(id, 'it could not be handled and was set aside under foreign:' .. id .. ': ' .. problem)
   to_dead(id, 'undecodable')
 end
 
@@ -269,7 +114,7 @@ local function safely(act, id, ...)
   if redis.call('EXISTS', job(id)) == 0 then
     error(answer)
   end
-  set_aside(id)
+  set_aside(id, type(answer) == 'table' and answer.err or tostring(answer))
 end
 
 local ended = {}
@@ -331,20 +176,27 @@ local function promote(id)
   to_ready(id)
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', RUN, '-inf', NOW, 'LIMIT', 0, BATCH)) do
-  safely(take_back, id)
-end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', LATER, '-inf', NOW, 'LIMIT', 0, BATCH)) do
-  safely(promote, id)
+-- When (ms) the first of an index is due, after everything that is due now was handled; a bounded part of it.
+local function handle_due(index, handle)
+  local first = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]
+  if not first or tonumber(first) > NOW then
+    return tonumber(first) or NEVER
+  end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', NOW, 'LIMIT', 0, BATCH)) do
+    safely(handle, id)
+  end
+  return tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]) or NEVER
 end
 
-if NOW - (tonumber(known[7]) or 0) >= 1000 then
-  redis.call('HSET', META, 'swept', NOW)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', DEAD, '-inf', NOW - KEEP_DEAD, 'LIMIT', 0, BATCH)) do
+local next_due = math.min(handle_due(RUN, take_back), handle_due(LATER, promote))
+if NOW - swept >= 1000 then
+  redis.call('HSET', META, 'swept', STAMP)
+  local too_old = NOW - retention().discarded
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', DEAD, '-inf', too_old, 'LIMIT', 0, BATCH)) do
     redis.call('ZREM', DEAD, id)
     forget(id)
   end
-  redis.call('ZREMRANGEBYSCORE', DONE, '-inf', NOW - KEEP)
+  redis.call('ZREMRANGEBYSCORE', DONE, '-inf', NOW - retention().finished)
 end
 
 -- Claim ----------------------------------------------------------------------------------------------------------
@@ -360,10 +212,10 @@ if fleet then
   want = math.max(0, math.min(want, fleet - redis.call('ZCARD', RUN)))
 end
 if queue_rate and want > 0 then
-  want = queue_room(want)
+  want = queue_room(queue_rate, want)
 end
 
-if want > 0 and redis.call('EXISTS', GATES) == 1 then
+if want > 0 and has_parked then
   for _, gate in ipairs(redis.call('ZRANGEBYSCORE', GATES, '-inf', NOW, 'LIMIT', 0, BATCH)) do
     local waiting = P .. 'wait:' .. gate
     local at = opens(gate)
@@ -382,6 +234,7 @@ if want > 0 and redis.call('EXISTS', GATES) == 1 then
 end
 
 local claimed, leases = {}, {}
+local LEASE_END = string.format('%.0f', NOW + LEASE)
 local taken, looked_at = 0, 0
 
 -- Returns true when the job must wait for a slot of its own, for which this worker has no room.
@@ -404,6 +257,7 @@ local function claim(id)
     local gate, at = obstacle(gates)
     if gate then
       park(id, gate, at)
+      parks = parks + 1
       return
     end
     within = pass(id, gates)
@@ -413,10 +267,9 @@ local function claim(id)
     within = within == 0 and slack(queue_rate.per) or math.min(within, slack(queue_rate.per))
   end
   local number = (tonumber(had[7]) or 0) + 1
-  redis.call(
-    'HSET', key, 'claim', number, 'state', 'running', 'worker', WORKER, 'started', NOW, 'buffered', buffered and 1 or 0
-  )
-  leases[2 * taken + 1], leases[2 * taken + 2] = NOW + LEASE, id
+  local at_hand = buffered and '1' or '0'
+  redis.call('HSET', key, 'claim', number, 'state', 'running', 'worker', WORKER, 'started', STAMP, 'buffered', at_hand)
+  leases[2 * taken + 1], leases[2 * taken + 2] = LEASE_END, id
   tell('running', id)
   taken = taken + 1
   local n = #claimed
@@ -445,24 +298,29 @@ in_parts(1000, leases, function(...)
   redis.call('ZADD', RUN, ...)
 end)
 
--- This worker takes no more, but there is more that could run: wake another one.
-local waits = redis.call('ZCARD', READY) > 0 and not paused
-local queue_opens = queue_rate and rate_opens(P .. 'starts:', queue_rate) or 0
-local is_full = fleet and redis.call('ZCARD', RUN) >= fleet
+-- This worker takes no more, but there is more that could run: wake another one. What had room for more than it
+-- found has found it all.
+local found_all = taken < want and looked_at < MOST_LOOKED_AT and not full
+local waits = not paused and not found_all and redis.call('ZCARD', READY) > 0
+local queue_opens = waits and queue_rate and rate_opens(P .. 'starts:', queue_rate) or 0
+local is_full = waits and fleet and redis.call('ZCARD', RUN) >= fleet
 if waits and queue_opens <= NOW and not is_full then
   ring()
 end
 
-local due = waits and queue_opens > NOW and queue_opens - NOW or NEVER
+local due = next_due - NOW
+if queue_opens > NOW then
+  due = math.min(due, queue_opens - NOW)
+end
 if looked_at >= MOST_LOOKED_AT then
   due = 0
 end
-for _, index in ipairs({ LATER, RUN, GATES }) do
-  local first = tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2])
+if has_parked or parks > 0 then
+  local first = tonumber(redis.call('ZRANGE', GATES, 0, 0, 'WITHSCORES')[2])
   -- At an open gate, jobs wait for this worker only if it had room for more than it found.
-  if first and first < NEVER and (index ~= GATES or first > NOW or taken < want) then
-    due = math.min(due, math.max(0, math.ceil(first - NOW)))
+  if first and first < NEVER and (first > NOW or taken < want) then
+    due = math.min(due, first - NOW)
   end
 end
 flush()
-return { due >= NEVER - NOW and -1 or due, has_policy, accepted, claimed }
+return { due >= NEVER - NOW and -1 or math.max(0, math.ceil(due)), has_policy, accepted, claimed }

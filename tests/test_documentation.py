@@ -6,10 +6,11 @@ import inspect
 import io
 import re
 import shlex
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import click
 import pytest
@@ -62,7 +63,9 @@ def test_every_snippet_is_of_a_kind_that_is_checked() -> None:
 @of("python")
 async def test_python_runs(snippet: Snippet, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SKYCAP_REDIS_URL", redis_url)
-    module: dict[str, Any] = {"__name__": "snippet"}
+    # A module that can be found by its name, as taskiq's decorator wants it.
+    monkeypatch.setitem(sys.modules, "snippet", ModuleType("snippet"))
+    module = vars(sys.modules["snippet"])
     # "dont_inherit": this file's own future imports are none of the snippet's business.
     exec(compile(snippet.text, str(snippet), "exec", dont_inherit=True), module)  # noqa: S102 - it is our own text
     tests = [value for name, value in module.items() if name.startswith("test_")]
@@ -76,6 +79,13 @@ async def test_python_runs(snippet: Snippet, redis_url: str, monkeypatch: pytest
             job = await client.queue("email").get(job_id)
         assert job is not None
         assert job.payload["userEmail"] == "ada@example.com"
+    if "confirm_booking" in module:
+        task = await module["confirm_booking"].kiq(
+            booking_id="b1", user_id="u1", user_email="ada@example.com", booking_type="HOTEL"
+        )
+        async with AsyncClient(redis_url) as client:
+            assert await client.queue("email").get(task.task_id) is not None
+        await module["broker"].shutdown()
 
 
 def test_the_plugin_in_the_readme_is_the_one_in_the_examples() -> None:

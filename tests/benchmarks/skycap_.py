@@ -62,7 +62,9 @@ async def start() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     kinds = {"noop": module.Noop, "io": module.Io, "stamp": module.Stamp}
-    _made.update(kinds, crash=module.Crash, limited=module.Limited, client=AsyncClient(_env.REDIS))
+    client = AsyncClient(_env.REDIS)
+    await client.queue("default").counts()  # connected, as the peers are when they have started
+    _made.update(kinds, crash=module.Crash, limited=module.Limited, client=client)
 
 
 async def stop() -> None:

@@ -13,7 +13,7 @@ import pytest
 from skycap.errors import Unavailable
 from skycap.job import JobState
 from tests.support.redis import redis_at
-from tests.support.workers import Bench, bench
+from tests.support.workers import LEASE, Bench, bench
 
 PICKS_UP_WITHIN = 5.0
 
@@ -44,8 +44,10 @@ class Gate:
         self.may_end = asyncio.Event()
 
     async def __call__(self, _ctx: Any, _payload: Any) -> str:
+        first = not self.begun.is_set()
         self.begun.set()
-        await self.may_end.wait()
+        if first:
+            await self.may_end.wait()
         return "done"
 
 
@@ -70,6 +72,21 @@ async def test_a_job_that_ends_while_redis_takes_no_writes_is_settled_when_it_do
         assert (job.state, job.attempt, job.result) == (JobState.COMPLETED, 1, "done")
         assert (await b.finished(await b.put("next"))).state is JobState.COMPLETED
         assert b.ran == ["running", "next"]
+
+
+async def test_a_job_whose_lease_ran_out_while_redis_was_away_goes_on_and_runs_once(redis_url: str) -> None:
+    gate = Gate()
+    async with redis_at(redis_url) as redis, bench(redis_url, gate, attempts=1) as b, b.working(lease=LEASE) as worker:
+        job_id = await b.put("running")
+        await gate.begun.wait()
+        (consumer,) = worker.consumers
+        # What an outage that is longer than the lease leaves behind, before anybody has renewed anything.
+        consumer._last_turn -= 60  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # an outage takes too long
+        await redis.zadd(b.queue.keys.run, {job_id: 1})
+        await b.finished(await b.put("next"))  # claimed by the first turn after the outage
+        gate.may_end.set()
+        job = await b.finished(job_id)
+    assert (job.state, job.attempt, b.ran) == (JobState.COMPLETED, 1, ["running", "next"])
 
 
 async def test_a_full_memory_refuses_new_jobs_and_settles_those_there_are(redis_url: str) -> None:

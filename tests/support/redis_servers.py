@@ -215,11 +215,8 @@ class Proxy:
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
-
-    @property
-    def port(self) -> int:
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
+        self.port = 0
+        """The one that it got when it was first opened, and keeps."""
 
     @property
     def url(self) -> str:
@@ -239,7 +236,8 @@ class Proxy:
         self._flowing.set()
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._context)
+        self.port = int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
         assert self._server is not None

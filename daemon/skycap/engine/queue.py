@@ -163,14 +163,17 @@ class Queue:
         worker: str,
         lease: timedelta,
         poison_after: int,
+        take_back: bool = True,
     ) -> Step:
         """Settle, reclaim, promote and claim: one turn of a worker's loop.
 
         Claims up to ``slots`` jobs, and behind them up to ``more`` to have at hand, where no limit forbids it.
+        Without ``take_back``, jobs whose lease has run out are left where they are.
         Sending it again after a lost reply settles nothing twice; jobs claimed by the lost reply come back when
         their lease runs out.
         """
-        arguments: list[str | bytes | int] = [worker, milliseconds(lease), slots, more, poison_after]
+        arguments: list[str | bytes | int] = [worker, milliseconds(lease), slots, more]
+        arguments.append(poison_after if take_back else "")
         for settlement in settlements:
             arguments += (settlement.claim.job_id, settlement.claim.number, *_verb(settlement))
         due_ms, has_policy, accepted, claimed = await self.link.call("step", self.keys.prefix, *arguments)

@@ -79,6 +79,7 @@ class Consumer:
         self._draining = False
         self._is_configured = False
         self._last_turn = self._last_try = time.monotonic()
+        self._takes_back_from = 0.0
 
     @property
     def running(self) -> int:
@@ -142,6 +143,9 @@ class Consumer:
         settlements, self._ended = self._ended, []
         slots, more = self._room()
         asked = time.monotonic()
+        if asked - self._last_turn > self._lease.total_seconds() / 2:
+            # Redis was away, for others as for us: whoever lives renews its leases before any is taken for dead.
+            self._takes_back_from = asked + self._lease.total_seconds() / 2
         try:
             step = await self.queue.step(
                 settlements,
@@ -150,6 +154,7 @@ class Consumer:
                 worker=self._worker,
                 lease=self._lease,
                 poison_after=self._poison_after,
+                take_back=asked >= self._takes_back_from,
             )
         except BaseException:
             self._ended = settlements + self._ended

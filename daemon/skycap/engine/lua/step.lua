@@ -5,7 +5,7 @@
 -- Allowed when Redis is out of memory: settling is what frees it.
 --
 -- ARGV: worker, lease (ms), slots (jobs that can start at once), more (jobs to have at hand behind them),
---       poison limit, then id, claim, verb, a, b, c for each outcome.
+--       poison limit ('': take nothing back), then id, claim, verb, a, b, c for each outcome.
 -- Returns: the ms until something can happen without a doorbell (-1: nothing is known),
 --          1 when the queue has its policy, 0 when it was lost with Redis' data,
 --          1 or 0 for each outcome (0: the lease was lost, the outcome was ignored),
@@ -188,7 +188,10 @@ local function handle_due(index, handle)
   return tonumber(redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')[2]) or NEVER
 end
 
-local next_due = math.min(handle_due(RUN, take_back), handle_due(LATER, promote))
+local next_due = handle_due(LATER, promote)
+if POISON then
+  next_due = math.min(next_due, handle_due(RUN, take_back))
+end
 if NOW - swept >= 1000 then
   redis.call('HSET', META, 'swept', STAMP)
   local too_old = NOW - retention().discarded
@@ -220,9 +223,10 @@ if want > 0 and has_parked then
     local waiting = P .. 'wait:' .. gate
     local at = opens(gate)
     if at <= NOW then
-      for _, id in ipairs(redis.call('ZRANGE', waiting, 0, want - 1)) do
-        unpark(id, gate)
-        redis.call('ZADD', READY, redis.call('HGET', job(id), 'rank'), id)
+      local first = redis.call('ZRANGE', waiting, 0, want - 1, 'WITHSCORES')
+      for i = 1, #first, 2 do
+        unpark(first[i], gate)
+        redis.call('ZADD', READY, first[i + 1], first[i])
       end
     else
       redis.call('ZADD', GATES, at, gate)

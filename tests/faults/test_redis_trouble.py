@@ -82,6 +82,7 @@ async def test_a_job_whose_lease_ran_out_while_redis_was_away_goes_on_and_runs_o
         (consumer,) = worker.consumers
         # What an outage that is longer than the lease leaves behind, before anybody has renewed anything.
         consumer._last_turn -= 60  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # an outage takes too long
+        consumer._misses = 1  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         await redis.zadd(b.queue.keys.run, {job_id: 1})
         await b.finished(await b.put("next"))  # claimed by the first turn after the outage
         gate.may_end.set()

@@ -79,6 +79,7 @@ class Consumer:
         self._draining = False
         self._is_configured = False
         self._last_turn = self._last_try = time.monotonic()
+        self._misses = 0
         self._takes_back_from = 0.0
 
     @property
@@ -121,19 +122,18 @@ class Consumer:
         return self._draining and not self._running and not self._ended
 
     async def _consume(self) -> None:
-        misses = 0
         while not self._is_drained:
             try:
                 step = await self._turn()
             except Unavailable as error:
-                misses += 1
-                if misses == 1:
+                self._misses += 1
+                if self._misses == 1:
                     _log.warning("redis is away; running jobs go on", queue=self.queue.name, problem=str(error))
-                await self._news_within(_REDIS_AWAY.wait(misses))
+                await self._news_within(_REDIS_AWAY.wait(self._misses))
                 continue
-            if misses:
+            if self._misses:
                 _log.info("redis is back", queue=self.queue.name)
-                misses = 0
+                self._misses = 0
             await self._news(step)
 
     async def _turn(self) -> Step:
@@ -143,7 +143,7 @@ class Consumer:
         settlements, self._ended = self._ended, []
         slots, more = self._room()
         asked = time.monotonic()
-        if asked - self._last_turn > self._lease.total_seconds() / 2:
+        if self._misses and asked - self._last_turn > self._lease.total_seconds() / 2:
             # Redis was away, for others as for us: whoever lives renews its leases before any is taken for dead.
             self._takes_back_from = asked + self._lease.total_seconds() / 2
         try:

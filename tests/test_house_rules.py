@@ -19,7 +19,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "daemon" / "skycap"
 
 VOCABULARY = (
-    *("exits", "errors", "redaction", "backoff", "unique", "payload", "job", "job_type", "outcome", "envelope"),
+    *(
+        "exits",
+        "errors",
+        "redaction",
+        "backoff",
+        "unique",
+        "payload",
+        "admission",
+        "job",
+        "job_type",
+        "outcome",
+        "envelope",
+    ),
     *("context", "health", "schedule", "hookspecs", "plugin"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
+from skycap.admission import checked_priority, checked_tags, checked_time
 from skycap.envelope import Envelope
 from skycap.errors import Refused
 from skycap.job import Enqueued, Job, new_id
-from skycap.payload import HIGHEST_PRIORITY, LOWEST_PRIORITY, Payload
+from skycap.payload import Payload
 from skycap.unique import Unique
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from skycap.engine.link import Link
     from skycap.engine.queue import NewJob, Queue
 
-LONGEST_DELAY = timedelta(days=3653)
 _NO_DELAY = timedelta(0)
 
 
@@ -53,28 +53,8 @@ class BaseClient:
             queue=spec.queue,
             priority=spec.priority if priority is None else checked_priority(priority),
             enqueued_at=enqueued_at or datetime.now(UTC),
-            tags=tuple(tags),
+            tags=checked_tags(tags),
         )
-
-
-def checked_priority(priority: int) -> int:
-    """Raises Refused for one outside of 1 (first) to 1000."""
-    if not HIGHEST_PRIORITY <= priority <= LOWEST_PRIORITY:
-        raise Refused(f"priority {priority} is outside {HIGHEST_PRIORITY} (first) to {LOWEST_PRIORITY}")
-    return priority
-
-
-def checked_time(when: timedelta | datetime, *, what: str) -> timedelta | datetime:
-    """Raises Refused for a moment without a zone, and for more than ten years ahead, which is a mistake in a unit."""
-    if isinstance(when, timedelta):
-        ahead = when
-    elif when.tzinfo is None:
-        raise Refused(f"{what} {when.isoformat()} has no time zone; give one, such as datetime.now(UTC) has")
-    else:
-        ahead = when - datetime.now(UTC)
-    if ahead > LONGEST_DELAY:
-        raise Refused(f"{what} is {ahead.days:,} days ahead, over the limit of ten years; is the unit right?")
-    return when
 
 
 class AsyncClient(BaseClient):

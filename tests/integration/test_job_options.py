@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from skycap.client import LONGEST_DELAY
+from skycap.admission import LONGEST_DELAY
 from skycap.engine.events import EventStream
 from skycap.engine.policy import QueuePolicy
 from skycap.engine.queue import Claim, Queue, Settlement
@@ -209,6 +209,7 @@ class TestTimes:
             ({"delay": HOUR, "at": datetime(2030, 1, 1, tzinfo=UTC)}, "either a delay or a time"),
             ({"priority": 0}, r"priority 0 is outside 1 \(first\) to 1000"),
             ({"priority": 1001}, "priority 1001 is outside"),
+            ({"tags": "vip"}, r"is one text; give a list: tags=\['vip'\]"),
         ],
     )
     async def test_what_makes_no_sense_is_refused_and_not_stored(

@@ -110,6 +110,10 @@ async def test_what_is_no_payload_is_refused_when_it_is_sent(redis_url: str) -> 
         with pytest.raises(SendTaskError) as raised:
             await take_note.kicker().with_labels(priority=0).kiq(a="a", b="b")
         assert "priority 0 is outside" in str(raised.value.__cause__)
+        for delay, problem in (("soon", "the label delay is 'soon'"), (1e9, "over the limit of ten years")):
+            with pytest.raises(SendTaskError) as raised:
+                await take_note.kicker().with_labels(delay=delay).kiq(a="a", b="b")
+            assert problem in str(raised.value.__cause__)
 
 
 async def test_a_result_that_taskiq_cannot_take_costs_the_job_nothing(redis_url: str) -> None:

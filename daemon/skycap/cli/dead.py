@@ -10,13 +10,14 @@ from typing import TypeVar
 
 import click
 
+from skycap.admission import checked_time
 from skycap.cli.installation import Queues, connected_queues, settings_of
 from skycap.cli.jobs import as_document, show
 from skycap.cli.options import config_option, fields_of, filter_options, plugins_dir_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.cli.quantities import RATE
 from skycap.cli.search import Search
-from skycap.client import BaseClient, checked_time
+from skycap.client import BaseClient
 from skycap.engine.policy import Rate
 from skycap.engine.queue import NOW, Queue
 from skycap.envelope import Envelope

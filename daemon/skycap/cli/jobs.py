@@ -12,12 +12,12 @@ from typing import Any
 
 import click
 
+from skycap.admission import checked_time
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option, filter_options
 from skycap.cli.output import json_option, print_fields, print_json, print_table
 from skycap.cli.quantities import DURATION, MOMENT
 from skycap.cli.search import Search
-from skycap.client import checked_time
 from skycap.engine.queue import NOW
 from skycap.exits import Exit
 from skycap.job import Job, JobState, Progress

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import click
 from pydantic import ValidationError
 
-from skycap.client import LONGEST_DELAY
+from skycap.admission import LONGEST_DELAY
 from skycap.engine.policy import Rate
 from skycap.settings.queues import QueueSettings
 from skycap.settings.tree import range_of

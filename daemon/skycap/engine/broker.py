@@ -17,13 +17,13 @@ from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqMessage, Ta
 from taskiq.abc.formatter import TaskiqFormatter
 from taskiq.exceptions import TaskiqError
 
+from skycap.admission import checked_priority, checked_time
 from skycap.engine.link import Link
 from skycap.engine.queue import NewJob, Queue
 from skycap.envelope import Envelope
 from skycap.errors import ConfigurationError, Refused
 from skycap.job import new_id
 from skycap.outcome import Cancelled, Completed, Discarded, Outcome
-from skycap.payload import HIGHEST_PRIORITY, LOWEST_PRIORITY
 
 DEFAULT_QUEUE, DEFAULT_PRIORITY = "default", 10
 
@@ -73,6 +73,13 @@ def _payload_of(message: TaskiqMessage) -> dict[str, Any]:
             )
 
 
+def _delay(label: Any) -> timedelta:
+    try:
+        return timedelta(seconds=float(label))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Refused(f"the label delay is {label!r}; give seconds, up to ten years") from error
+
+
 def as_taskiq(envelope: Envelope, job_id: str = "") -> TaskiqMessage:
     """The envelope as the message that taskiq's middlewares see."""
     return TaskiqMessage(
@@ -116,9 +123,8 @@ class QueueBroker(AsyncBroker):
 
     async def kick(self, message: BrokerMessage) -> None:
         envelope = Envelope.from_json(message.message)
-        delay = timedelta(seconds=float(message.labels.get("delay", 0)))
-        if not HIGHEST_PRIORITY <= envelope.priority <= LOWEST_PRIORITY:
-            raise Refused(f"priority {envelope.priority} is outside {HIGHEST_PRIORITY} (first) to {LOWEST_PRIORITY}")
+        checked_priority(envelope.priority)
+        delay = checked_time(_delay(message.labels.get("delay", 0)), what="the delay")
         await Queue(envelope.queue, self.link).add([NewJob(envelope=envelope, when=delay)])
 
     async def answer(self, task_id: str, outcome: Outcome, seconds: float) -> None:

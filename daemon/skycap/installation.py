@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from skycap.engine.policy import BY_KIND, Figures, Limit, QueuePolicy, Rate
 from skycap.engine.queue import Queue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from skycap.engine.link import Link
     from skycap.registry import Registry
@@ -34,27 +35,43 @@ def load_plugins(settings: Settings) -> Registry:
 
 def queues(link: Link, settings: Settings, registry: Registry | None = None) -> list[Queue]:
     """Every configured queue; with the limits of their kinds, if the registry that knows the kinds is given."""
-    kinds = {job_type.kind: job_type.queue for job_type in registry.job_types} if registry else {}
+    kinds = _kinds(registry) if registry else ()
     used_by = {name: _names_of_limits(name, settings, kinds) for name in settings.queues}
     return [Queue(name, link, policy=_policy(name, settings, kinds, used_by)) for name in settings.queues]
 
 
 def shared_limits(settings: Settings, registry: Registry) -> dict[str, list[str]]:
     """The named limits that hold for jobs of several queues, and which queues these are."""
-    kinds = {job_type.kind: job_type.queue for job_type in registry.job_types}
-    used_by = {name: _names_of_limits(name, settings, kinds) for name in settings.queues}
+    used_by = {name: _names_of_limits(name, settings, _kinds(registry)) for name in settings.queues}
     return {limit: queues for limit in settings.limits if len(queues := _users(limit, used_by)) > 1}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """A kind under one of its names: jobs are stored with the name that they were enqueued with."""
+
+    name: str
+    settings_name: str
+    queue: str
+
+
+def _kinds(registry: Registry) -> list[_Kind]:
+    return [
+        _Kind(name=name, settings_name=job_type.kind, queue=job_type.queue)
+        for job_type in registry.job_types
+        for name in (job_type.kind, *job_type.payload.payload_spec.aliases)
+    ]
+
+
 def _policy(
-    name: str, settings: Settings, kinds: Mapping[str, str], used_by: Mapping[str, Mapping[str, frozenset[str] | None]]
+    name: str, settings: Settings, kinds: Sequence[_Kind], used_by: Mapping[str, Mapping[str, frozenset[str] | None]]
 ) -> QueuePolicy:
     queue = settings.queues[name]
     named = [
         _limit(limit, settings.limits[limit], kinds=only, shared=len(_users(limit, used_by)) > 1)
         for limit, only in used_by[name].items()
     ]
-    by_kind = _limit_by_kind({kind: settings.job(kind) for kind, of in kinds.items() if of == name})
+    by_kind = _limit_by_kind({kind.name: settings.job(kind.settings_name) for kind in kinds if kind.queue == name})
     return QueuePolicy(
         keep_finished=timedelta(seconds=queue.keep_finished_seconds),
         keep_finished_count=queue.keep_finished_count,
@@ -68,13 +85,13 @@ def _policy(
     )
 
 
-def _names_of_limits(queue: str, settings: Settings, kinds: Mapping[str, str]) -> dict[str, frozenset[str] | None]:
+def _names_of_limits(queue: str, settings: Settings, kinds: Sequence[_Kind]) -> dict[str, frozenset[str] | None]:
     """The named limits of a queue's jobs, and of which kinds; None: of all."""
     names: dict[str, frozenset[str] | None] = dict.fromkeys(settings.queues[queue].limits)
-    for kind, of in kinds.items():
-        for limit in settings.job(kind).limits or ():
-            if of == queue and (limit not in names or names[limit] is not None):
-                names[limit] = (names.get(limit) or frozenset()) | {kind}
+    for kind in kinds:
+        for limit in settings.job(kind.settings_name).limits or ():
+            if kind.queue == queue and (limit not in names or names[limit] is not None):
+                names[limit] = (names.get(limit) or frozenset()) | {kind.name}
     return names
 
 

@@ -152,7 +152,8 @@ class Conversation(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
-        if self._transport and self._unsent:
+        # One that is closing says so in a moment to whoever waits; uvloop's refuses what is written until then.
+        if self._transport and self._unsent and not self._transport.is_closing():
             self._transport.write(b"".join(self._unsent))
             self._unsent.clear()
             self._look_in_time()

@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from skycap.engine.keys import QueueKeys
 from skycap.engine.link import Link
 from skycap.engine.policy import QueuePolicy, milliseconds
-from skycap.engine.stored import fields_of, job_of, moment
+from skycap.engine.stored import fields_of, job_of, moment, text
 from skycap.envelope import Envelope
 from skycap.errors import QueueFull
 from skycap.job import Enqueued, Job, JobState
@@ -51,6 +51,8 @@ class Claim:
     """The right to run one job, for as long as its lease is renewed. ``number`` fences out older claims."""
 
     job_id: str
+    raw_id: bytes
+    """As Redis has it: of a job that others wrote there, it may be no text."""
     number: int
     envelope: bytes
     failures: int
@@ -150,7 +152,7 @@ class Queue:
         if not reply:
             raise QueueFull(f"queue {self.name} is full; nothing was stored, try again later")
         return [
-            Enqueued(job_id=reply[i].decode(), state=_STATES[reply[i + 1]], duplicate=reply[i + 2] == 1)
+            Enqueued(job_id=text(reply[i]), state=_STATES[reply[i + 1]], duplicate=reply[i + 2] == 1)
             for i in range(0, len(reply), 3)
         ]
 
@@ -175,7 +177,7 @@ class Queue:
         arguments: list[str | bytes | int] = [worker, milliseconds(lease), slots, more]
         arguments.append(poison_after if take_back else "")
         for settlement in settlements:
-            arguments += (settlement.claim.job_id, settlement.claim.number, *_verb(settlement))
+            arguments += (settlement.claim.raw_id, settlement.claim.number, *_verb(settlement))
         due_ms, has_policy, accepted, claimed = await self.link.call("step", self.keys.prefix, *arguments)
         return Step(
             claims=[_claim(claimed[i : i + 8]) for i in range(0, len(claimed), 8)],
@@ -186,7 +188,7 @@ class Queue:
 
     async def beat(self, claims: Sequence[Claim], *, lease: timedelta) -> list[str]:
         """Renew leases; 'held', 'lost' or 'cancel' for each claim."""
-        pairs = [part for claim in claims for part in (claim.job_id, claim.number)]
+        pairs = [part for claim in claims for part in (claim.raw_id, claim.number)]
         reply = await self.link.call("beat", self.keys.prefix, milliseconds(lease), *pairs)
         return [word.decode() for word in reply]
 
@@ -196,7 +198,7 @@ class Queue:
 
     async def report(self, claim: Claim, what: str, text: str) -> bool:
         """Note a running job's 'progress' (JSON) or a line of its 'log'; False when the claim is no longer held."""
-        return bool(await self.link.call("report", self.keys.prefix, claim.job_id, claim.number, what, text))
+        return bool(await self.link.call("report", self.keys.prefix, claim.raw_id, claim.number, what, text))
 
     async def cancel(self, job_id: str) -> JobState | None:
         """The job's state afterwards; a running one is told at its next heartbeat. None: no such job here."""
@@ -274,7 +276,7 @@ class Queue:
         )
 
     async def get(self, job_id: str) -> Job | None:
-        (found,) = await self._read([job_id])
+        (found,) = await self._read([job_id.encode()])
         return found
 
     async def jobs(self, state: JobState, *, limit: int = 50, offset: int = 0) -> list[Job]:
@@ -290,7 +292,7 @@ class Queue:
         if state is JobState.AVAILABLE and len(ids) < limit:
             past = max(0, offset - await self.link.command("ZCARD", self.keys.ready))
             ids = [*ids, *(await self._waiting_at_limits(past + limit))[past : past + limit - len(ids)]]
-        found = await self._read([job_id.decode() for job_id in ids])
+        found = await self._read(ids)
         return [job for job in found if job is not None and job.state is state]
 
     async def _waiting_at_limits(self, limit: int) -> list[bytes]:
@@ -303,10 +305,10 @@ class Queue:
     async def _admin(self, verb: str, *arguments: str | bytes | int) -> Any:
         return await self.link.call("admin", self.keys.prefix, verb, *arguments)
 
-    async def _read(self, job_ids: Sequence[str]) -> list[Job | None]:
-        rows = await self.link.pipeline([("HGETALL", self.keys.job(job_id)) for job_id in job_ids])
+    async def _read(self, job_ids: Sequence[bytes]) -> list[Job | None]:
+        rows = await self.link.pipeline([("HGETALL", self.keys.job("").encode() + job_id) for job_id in job_ids])
         return [
-            job_of(job_id, self.name, fields_of(row)) if row else None
+            job_of(text(job_id), self.name, fields_of(row)) if row else None
             for job_id, row in zip(job_ids, rows, strict=True)
         ]
 
@@ -350,7 +352,8 @@ def _verb(settlement: Settlement) -> tuple[str, str | bytes | int, str | int, st
 def _claim(parts: Sequence[Any]) -> Claim:
     job_id, number, envelope, failures, snoozes, enqueued_ms, start_within_ms, end_within_ms = parts
     return Claim(
-        job_id=job_id.decode(),
+        job_id=text(job_id),
+        raw_id=job_id,
         number=number,
         envelope=envelope,
         failures=failures,

@@ -26,6 +26,14 @@ end
 local next_rank = seats(#ARGV / FIELDS)
 local ranks = {}
 
+-- Lets those that were added so far take their places.
+local function line_up()
+  in_parts(1000, ranks, function(...)
+    redis.call('ZADD', READY, ...)
+  end)
+  ranks = {}
+end
+
 -- The job that has the unique key already and stands for the new one; nil when the new one is a job of its own.
 local function standing_for(id, options, due, envelope)
   local key = P .. 'unique:' .. options.unique
@@ -41,12 +49,20 @@ local function standing_for(id, options, due, envelope)
   if not WAITING[state] then
     return nil -- it runs or has ended with the old payload: the new one must run, too
   end
+  line_up()
   redis.call('HSET', job(other), 'envelope', envelope)
   if options.conflict == 'debounce' then
     withdraw(other)
     to_later(other, due, 'scheduled')
     ring()
     return other, 'scheduled'
+  end
+  local gate = redis.call('HGET', job(other), 'parked')
+  if gate then
+    -- With its new payload it may have to wait elsewhere, or nowhere.
+    unpark(other, gate)
+    to_ready(other)
+    ring()
   end
   return other, state
 end
@@ -97,9 +113,7 @@ for i = 1, #ARGV, FIELDS do
     rung = true
   end
 end
-in_parts(1000, ranks, function(...)
-  redis.call('ZADD', READY, ...)
-end)
+line_up()
 if rung then
   ring()
 end

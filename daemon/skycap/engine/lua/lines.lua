@@ -51,8 +51,8 @@ end
 
 local function unpark(id, gate)
   if redis.call('ZREM', P .. 'wait:' .. gate, id) == 1 then
-    redis.call('HDEL', job(id), 'parked')
     redis.call('HINCRBY', META, 'parked', -1)
+    redis.call('HDEL', job(id), 'parked')
   end
 end
 

@@ -225,8 +225,10 @@ if want > 0 and has_parked then
     if at <= NOW then
       local first = redis.call('ZRANGE', waiting, 0, want - 1, 'WITHSCORES')
       for i = 1, #first, 2 do
-        unpark(first[i], gate)
-        redis.call('ZADD', READY, first[i + 1], first[i])
+        safely(unpark, first[i], gate)
+        if redis.call('ZSCORE', DEAD, first[i]) == false then
+          redis.call('ZADD', READY, first[i + 1], first[i])
+        end
       end
     else
       redis.call('ZADD', GATES, at, gate)
@@ -270,7 +272,9 @@ local function claim(id)
     note_start(P .. 'starts:', queue_rate)
     within = within == 0 and slack(queue_rate.per) or math.min(within, slack(queue_rate.per))
   end
-  local number = (tonumber(had[7]) or 0) + 1
+  local number = tonumber(had[7]) or 0
+  -- The worker gets a whole number, and must be able to say the same one.
+  number = (number >= 0 and number < 1e15 and number == math.floor(number) and number or 0) + 1
   local at_hand = buffered and '1' or '0'
   redis.call('HSET', key, 'claim', number, 'state', 'running', 'worker', WORKER, 'started', STAMP, 'buffered', at_hand)
   leases[2 * taken + 1], leases[2 * taken + 2] = LEASE_END, id

@@ -132,7 +132,7 @@ async def test_a_server_that_is_killed_and_comes_back_empty_is_used_again(tmp_pa
         with pytest.raises(Unavailable):
             async with asyncio.timeout(1):
                 await pending
-        with pytest.raises(Unavailable, match="Connection refused|ConnectionResetError"):
+        with pytest.raises(Unavailable, match=r"Connection refused|ConnectionResetError"):
             await link.command("PING")
         again = RedisServer(server.folder, port=server.port)
         await again.start("--save", "")

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol
 
 from typing_extensions import TypeVar
 
@@ -90,8 +89,7 @@ class Enqueue(Protocol):
     ) -> Enqueued: ...
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunningJob:
+class RunningJob(NamedTuple):
     """The job that a handler is running. ``attempt`` starts at 1."""
 
     id: str

@@ -76,6 +76,7 @@ function settle.held(id, delay, reason, name)
     return
   end
   redis.call('HINCRBY', job(id), 'snoozes', 1)
+  redis.call('HDEL', job(id), 'deaths', 'stranded')
   redis.call('HSET', job(id), 'reason', reason)
   count('snoozed')
   park(id, first, at)
@@ -309,7 +310,10 @@ end)
 -- This worker takes no more, but there is more that could run: wake another one. What had room for more than it
 -- found has found it all.
 local found_all = taken < want and looked_at < MOST_LOOKED_AT and not full
-local waits = not paused and not found_all and redis.call('ZCARD', READY) > 0
+local gate_at = (has_parked or parks > 0) and tonumber(redis.call('ZRANGE', GATES, 0, 0, 'WITHSCORES')[2])
+-- Jobs at an open gate wait as those that are ready do, until there is room or the queue's rate allows.
+local is_open = gate_at and gate_at <= NOW
+local waits = not paused and not found_all and (is_open or redis.call('ZCARD', READY) > 0)
 local queue_opens = waits and queue_rate and rate_opens(P .. 'starts:', queue_rate) or 0
 local is_full = waits and fleet and redis.call('ZCARD', RUN) >= fleet
 if waits and queue_opens <= NOW and not is_full then
@@ -323,11 +327,10 @@ end
 if looked_at >= MOST_LOOKED_AT then
   due = 0
 end
-if has_parked or parks > 0 then
-  local first = tonumber(redis.call('ZRANGE', GATES, 0, 0, 'WITHSCORES')[2])
+if gate_at then
   -- At an open gate, jobs wait for this worker only if it had room for more than it found.
-  if first and first < NEVER and (first > NOW or taken < want) then
-    due = math.min(due, first - NOW)
+  if gate_at < NEVER and (not is_open or taken < want) then
+    due = math.min(due, gate_at - NOW)
   end
 end
 flush()

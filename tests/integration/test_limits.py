@@ -15,7 +15,7 @@ from skycap.engine.policy import BY_KIND, Figures, Limit, QueuePolicy, Rate
 from skycap.engine.queue import Claim, NewJob, Queue, Settlement
 from skycap.errors import RateLimited
 from skycap.job import JobState
-from skycap.outcome import Completed, HandedBack
+from skycap.outcome import Completed, HandedBack, Held
 from tests.support.workers import Bench, Note, bench, eventually
 
 SECOND = timedelta(seconds=1)
@@ -193,6 +193,26 @@ async def test_a_shared_limit_counts_the_jobs_of_all_its_queues(redis_url: str) 
         await claimed(b.queue, 0, settle=[Settlement(claim=mine[0], outcome=Completed())])
         # Nobody can tell the other queue, so it looks again by itself.
         await eventually(lambda: _some(other))
+
+
+async def test_a_429_at_a_shared_limit_holds_its_key_in_all_its_queues(redis_url: str) -> None:
+    shared = Limit(name="partner", key="text", figures=Figures(concurrency=9), shared=True)
+    policy = QueuePolicy(limits=(shared,))
+    async with bench(redis_url, queue_policy=policy) as b:
+        other = Queue("others", b.broker.link, policy=policy)
+        for queue in (b.queue, other):
+            await queue.configure()
+        await b.put("a")
+        for text in "ab":
+            await other.add([NewJob(envelope=b.client.envelope(Note(text=text)))])
+        (told,) = await claimed(b.queue)
+        held = Settlement(claim=told, outcome=Held(delay=timedelta(minutes=1), reason="429"))
+        await claimed(b.queue, 0, settle=[held])
+        (free,) = await claimed(other)
+        assert b'"b"' in free.envelope
+        assert list(await other.gates_shut()) == ["+partner:a"]
+        await other.open("+partner:a")
+        assert len(await claimed(other)) == 1
 
 
 async def test_the_fleet_runs_no_more_jobs_of_a_queue_than_it_may(redis_url: str) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from skycap.engine.keys import QueueKeys
+from skycap.engine.keys import SHARED_HOLDS, QueueKeys
 from skycap.engine.link import Link
 from skycap.engine.policy import SHARED
 from skycap.engine.script import script
@@ -105,7 +105,10 @@ async def photo_of(keys: QueueKeys, link: Link) -> Photo:
     names = ("ready", "later", "run", "dead", "done", "gates", "holds")
     return Photo(
         jobs={job_id: _texts(row) for job_id, row in under("job:").items()},
-        indexes={name: _scores(found.get(f"{keys.prefix}{name}", [])) for name in names},
+        indexes={
+            **{name: _scores(found.get(f"{keys.prefix}{name}", [])) for name in names},
+            "holds": _scores([*found.get(keys.holds, []), *found.get(SHARED_HOLDS, [])]),
+        },
         waiting={gate: _scores(rows) for gate, rows in under("wait:").items()},
         busy={gate: {one.decode() for one in ids} for gate, ids in (under("busy:") | shared("busy:")).items()},
         unique={key: job_id.decode() for key, job_id in under("unique:").items()},

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from skycap.engine.keys import QueueKeys
+from skycap.engine.keys import SHARED_HOLDS, QueueKeys
 from skycap.engine.link import Link
 from skycap.engine.policy import QueuePolicy, milliseconds
 from skycap.engine.stored import fields_of, job_of, moment, text
@@ -245,13 +245,16 @@ class Queue:
 
     async def gates_shut(self) -> dict[str, datetime | None]:
         """The gates that are shut, and until when; None: until somebody opens them."""
-        rows = await self.link.command("ZRANGE", self.keys.holds, 0, -1)
-        scores = await self.link.pipeline([("ZSCORE", self.keys.holds, gate) for gate in rows])
-        return {
-            gate.decode(): None if float(score) == float("inf") else moment(int(float(score)))
-            for gate, score in zip(rows, scores, strict=True)
-            if score is not None
-        }
+        shares = any(limit.shared for limit in self.policy.limits)
+        indexes = [self.keys.holds, SHARED_HOLDS] if shares else [self.keys.holds]
+        shut: dict[str, datetime | None] = {}
+        for index in indexes:
+            gates = await self.link.command("ZRANGE", index, 0, -1)
+            ends = await self.link.pipeline([("ZSCORE", index, gate) for gate in gates])
+            for gate, end in zip(gates, ends, strict=True):
+                if end is not None:
+                    shut[text(gate)] = None if float(end) == float("inf") else moment(int(float(end)))
+        return shut
 
     async def counts(self) -> Counts:
         keys = self.keys

@@ -83,14 +83,14 @@ end
 
 -- gate, or a limit for all its gates; ms ('' = until it is opened): no job passes it meanwhile.
 function verb.shut(gate, ms)
-  redis.call('ZADD', HOLDS, ms == '' and '+inf' or NOW + ms, gate)
+  redis.call('ZADD', holds_of(gate), ms == '' and '+inf' or NOW + ms, gate)
   redis.call('HSET', META, 'holds', 1)
   redis.call('ZADD', GATES, 'XX', ms == '' and '+inf' or NOW + ms, gate)
   return 1
 end
 
 function verb.open(gate)
-  redis.call('ZREM', HOLDS, gate)
+  redis.call('ZREM', holds_of(gate), gate)
   recheck()
   return 1
 end

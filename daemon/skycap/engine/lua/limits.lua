@@ -4,13 +4,17 @@
 
 local NEVER = 9e15
 local LIMITS, limit_named = {}, {}
-local has_holds, has_gates = false, false
+local has_holds, has_gates, has_shared = false, false, false
 
 -- The queue's limits as they are stored (JSON), and whether any gate is shut.
 local function know_limits(stored, holds)
   LIMITS = stored and cjson.decode(stored) or {}
   for _, limit in ipairs(LIMITS) do
     limit_named[limit.name] = limit
+    has_shared = has_shared or limit.name:sub(1, 1) == '+'
+  end
+  if has_shared then
+    redis.call('ZREMRANGEBYSCORE', holds_of('+'), '-inf', NOW)
   end
   if holds and redis.call('ZREMRANGEBYSCORE', HOLDS, '-inf', NOW) > 0 and redis.call('EXISTS', HOLDS) == 0 then
     redis.call('HDEL', META, 'holds')
@@ -116,10 +120,10 @@ end
 
 -- When (ms) the gate lets one more job pass; NOW or earlier: it does.
 local function opens(gate)
-  if has_holds then
+  if has_holds or has_shared then
     -- Shut is a gate by itself, or with all the others of its limit.
     for _, name in ipairs({ gate, gate:match('^[^:]+') }) do
-      local until_when = tonumber(redis.call('ZSCORE', HOLDS, name) or 0)
+      local until_when = tonumber(redis.call('ZSCORE', holds_of(gate), name) or 0)
       if until_when > NOW then
         return math.min(until_when, NEVER)
       end

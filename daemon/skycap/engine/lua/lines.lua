@@ -40,6 +40,11 @@ local function to_later(id, due, state)
   tell(state, id)
 end
 
+-- Where it is written that a gate is shut: one of a limit that queues share is shut for all of them.
+local function holds_of(gate)
+  return gate:sub(1, 1) == '+' and 'skycap:limit:holds' or HOLDS
+end
+
 -- A job that waits at a gate is available to nobody until the gate opens; its state is available all the same.
 local function park(id, gate, opens)
   local rank = redis.call('HGET', job(id), 'rank') or new_rank(priority_of(id))

@@ -65,7 +65,7 @@ function settle.held(id, delay, reason, name)
       is_meant = gate:gsub('^%+', ''):match('^([^:]+)') == name
     end
     if is_meant then
-      redis.call('ZADD', HOLDS, 'GT', at, gate)
+      redis.call('ZADD', holds_of(gate), 'GT', at, gate)
       redis.call('HSET', META, 'holds', 1)
       redis.call('ZADD', GATES, 'XX', at, gate)
       has_holds, has_gates, first = true, true, first or gate

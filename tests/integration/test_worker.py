@@ -370,6 +370,18 @@ async def test_an_unknown_kind_is_dead_lettered_when_nobody_knew_it_for_too_long
     assert (job.state, job.reason) == (JobState.DISCARDED, DeadReason.UNKNOWN_KIND)
 
 
+async def test_a_cancellation_that_nobody_asked_for_is_a_failed_attempt(redis_url: str) -> None:
+    async def handle(_ctx: Any, _payload: Any) -> None:
+        gone = asyncio.create_task(asyncio.Event().wait())
+        gone.cancel()
+        await gone
+
+    async with bench(redis_url, handle, attempts=2) as b, b.working():
+        job = await b.finished(await b.put("a"))
+    assert (job.state, job.reason, b.ran) == (JobState.DISCARDED, DeadReason.ATTEMPTS_USED_UP, ["a", "a"])
+    assert "CancelledError" in job.errors[-1].error
+
+
 async def test_finished_jobs_are_kept_up_to_their_number(redis_url: str) -> None:
     async with bench(redis_url, queue_policy=QueuePolicy(keep_finished_count=3)) as b:
         async with b.working(concurrency=1):

@@ -58,6 +58,8 @@ class Claim:
     failures: int
     snoozes: int
     enqueued_ms: int
+    claimed_ms: int
+    """By Redis' clock, as ``enqueued_ms`` is."""
     start_within: float
     """Seconds after which it may not be started any more, lest its limit be exceeded; 0: at any time."""
     end_within: float
@@ -71,6 +73,11 @@ class Claim:
     @property
     def enqueued_at(self) -> datetime:
         return moment(self.enqueued_ms)
+
+    @property
+    def age(self) -> timedelta:
+        """How long ago the job was enqueued when it was claimed."""
+        return moment(self.claimed_ms) - self.enqueued_at
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -178,9 +185,9 @@ class Queue:
         arguments.append(poison_after if take_back else "")
         for settlement in settlements:
             arguments += (settlement.claim.raw_id, settlement.claim.number, *_verb(settlement))
-        due_ms, has_policy, accepted, claimed = await self.link.call("step", self.keys.prefix, *arguments)
+        due_ms, has_policy, accepted, claimed, now_ms = await self.link.call("step", self.keys.prefix, *arguments)
         return Step(
-            claims=[_claim(claimed[i : i + 8]) for i in range(0, len(claimed), 8)],
+            claims=[_claim(claimed[i : i + 8], now_ms) for i in range(0, len(claimed), 8)],
             rejected=[s for s, was in zip(settlements, accepted, strict=True) if not was],
             next_event=None if due_ms < 0 else timedelta(milliseconds=due_ms),
             has_policy=has_policy == 1,
@@ -352,7 +359,7 @@ def _verb(settlement: Settlement) -> tuple[str, str | bytes | int, str | int, st
             return "discarded", why.value, error, keep
 
 
-def _claim(parts: Sequence[Any]) -> Claim:
+def _claim(parts: Sequence[Any], now_ms: int) -> Claim:
     job_id, number, envelope, failures, snoozes, enqueued_ms, start_within_ms, end_within_ms = parts
     return Claim(
         job_id=text(job_id),
@@ -362,6 +369,7 @@ def _claim(parts: Sequence[Any]) -> Claim:
         failures=failures,
         snoozes=snoozes,
         enqueued_ms=enqueued_ms,
+        claimed_ms=now_ms,
         start_within=start_within_ms / 1000,
         end_within=end_within_ms / 1000,
     )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -87,7 +87,7 @@ class Executor:
         return Settlement(claim=claim, outcome=outcome, keep=kind.policy.keep(outcome))
 
     def _wait_for_a_newer_worker(self, claim: Claim, error: UnknownKind) -> Outcome:
-        if datetime.now(UTC) - claim.enqueued_at >= self._unknown_kind_wait:
+        if claim.age >= self._unknown_kind_wait:
             return Discarded(reason=DeadReason.UNKNOWN_KIND, error=describe(error))
         delay = _UNTIL_A_NEWER_WORKER.wait(claim.snoozes + 1)
         _log.warning("job waits for a worker that knows it", job=claim.job_id, problem=str(error), delay=str(delay))
@@ -144,8 +144,11 @@ class Executor:
             if kind.takes_no_more and not self._broker.middlewares:
                 return None, await kind.handler(context, payload)
             return await self._by_taskiq(claim, envelope, kind, [context, payload])
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return error, None  # nobody cancelled the attempt, but something that its handler waited for
         except BaseException as error:  # noqa: BLE001 - signals are no Exceptions; the verdict is about all of them
             # A middleware or a dependency that failed is this attempt's failure, too: never a reason to lose the job.
             return error, None

@@ -10,7 +10,8 @@
 --          1 when the queue has its policy, 0 when it was lost with Redis' data,
 --          1 or 0 for each outcome (0: the lease was lost, the outcome was ignored),
 --          id, claim, envelope, failures, snoozes, enqueued (ms), start within (ms), end within (ms) for each
---          claimed job; 0 where there is no such bound.
+--          claimed job; 0 where there is no such bound,
+--          now (ms).
 local WORKER, LEASE, SLOTS, MORE, POISON = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local OUTCOME, FIELDS = 6, 6
 -- Housekeeping is bounded for each call, so that no backlog of it can block Redis.
@@ -334,4 +335,4 @@ if gate_at then
   end
 end
 flush()
-return { due >= NEVER - NOW and -1 or math.max(0, math.ceil(due)), has_policy, accepted, claimed }
+return { due >= NEVER - NOW and -1 or math.max(0, math.ceil(due)), has_policy, accepted, claimed, NOW }

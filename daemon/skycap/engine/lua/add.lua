@@ -26,12 +26,18 @@ end
 local next_rank = seats(#ARGV / FIELDS)
 local ranks = {}
 
+local new_ids = {}
+
 -- Lets those that were added so far take their places.
 local function line_up()
   in_parts(1000, ranks, function(...)
     redis.call('ZADD', READY, ...)
   end)
-  ranks = {}
+  -- A job that ended and was forgotten may have had the id; its place among the ended ones is no longer its own.
+  in_parts(1000, new_ids, function(...)
+    redis.call('ZREM', DONE, ...)
+  end)
+  ranks, new_ids = {}, {}
 end
 
 -- The job that has the unique key already and stands for the new one; nil when the new one is a job of its own.
@@ -108,6 +114,7 @@ for i = 1, #ARGV, FIELDS do
   if same then
     reply[n + 1], reply[n + 2], reply[n + 3] = same, state, 1
   else
+    new_ids[#new_ids + 1] = id
     reply[n + 1], reply[n + 3] = id, 0
     reply[n + 2] = store(id, ARGV[i + 1], ARGV[i + 2], due, options, ARGV[i + 5])
     rung = true

@@ -17,18 +17,13 @@ local function close(id, state, unique)
   end
 end
 
-local IS_OVER = { completed = true, cancelled = true, discarded = true }
-
 local function trim(index, count)
   local over = redis.call('ZCARD', index) - count
   if over > 0 then
     -- A bounded number at a time: a lowered limit must not make one call long.
     local popped = redis.call('ZPOPMIN', index, math.min(over, 100))
     for i = 1, #popped, 2 do
-      -- It may have been forgotten long ago, and its id be that of a job that is not over.
-      if IS_OVER[redis.call('HGET', job(popped[i]), 'state')] then
-        forget(popped[i])
-      end
+      forget(popped[i])
     end
   end
 end

@@ -185,6 +185,7 @@ class Model:
             self.holds[gate] = max(self.holds.get(gate, 0), self.now + milliseconds(delay))
         if gates:
             job.state = JobState.AVAILABLE
+            job.lost_leases, job.was_stranded = 0, False
         else:
             self._again(job, JobState.SCHEDULED, delay)
 

@@ -53,17 +53,6 @@ class EventStream:
                 for event in _events(last, self._queue.name, fields):
                     yield event
 
-    async def last(self, count: int) -> list[Event]:
-        """The newest ``count`` events that are still there, oldest first."""
-        key = self._queue.keys.events
-        found = await self._queue.link.command("XREVRANGE", key, "+", "-", "COUNT", count)
-        events = [
-            event
-            for event_id, fields in reversed(found)
-            for event in _events(event_id.decode(), self._queue.name, fields)
-        ]
-        return events[-count:]
-
 
 def _entries(reply: Any) -> list[tuple[bytes, list[bytes]]]:
     """RESP3 answers with a map from stream to entries, RESP2 with pairs of them; nothing new is None."""

@@ -32,7 +32,7 @@ LARGEST_BYTES = 256 * 1024
 
 @dataclass(kw_only=True, slots=True)
 class Envelope:
-    """One job on the wire. Not frozen, for that would make reading one, which each job pays for, half as dear again."""
+    """One job on the wire. Not frozen, which is dearer to make, and each job pays for that."""
 
     id: str
     kind: str

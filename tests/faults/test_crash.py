@@ -42,8 +42,8 @@ async def test_killed_and_cut_off_under_load_no_job_is_lost(site: CrashSite) -> 
 @pytest.mark.timeout(600)
 async def test_killed_a_hundred_times_no_job_is_lost(site: CrashSite) -> None:
     seed = random.randrange(2**32)  # noqa: S311 - another course each time
-    print(f"seed {seed}")  # noqa: T201
-    await _kill_under_load(site, random.Random(seed), kills=100, longest_pause=2)  # noqa: S311
+    print(f"seed {seed}")  # noqa: T201 - with it, the run can be repeated
+    await _kill_under_load(site, random.Random(seed), kills=100, longest_pause=2)  # noqa: S311 - no secret
 
 
 async def _kill_under_load(site: CrashSite, chance: random.Random, *, kills: int, longest_pause: float) -> None:
@@ -114,7 +114,7 @@ async def test_a_job_three_times_as_long_as_its_lease_runs_once(site: CrashSite)
 
 async def test_when_redis_loses_all_its_data_under_load_new_jobs_run_within_two_seconds(site: CrashSite) -> None:
     async with AsyncClient(site.redis_url) as client, site.daemon():
-        load = Load(client=client, chance=random.Random(2), jobs_per_second=150)  # noqa: S311
+        load = Load(client=client, chance=random.Random(2), jobs_per_second=150)  # noqa: S311 - no secret
         async with load.applied():
             await _after(0.2, load)
             async with redis_at(site.redis_url) as redis:

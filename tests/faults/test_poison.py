@@ -73,7 +73,7 @@ def _jobs_with_odd_fields() -> Iterator[Content]:
 
 def _entries(contents: Iterable[Content], count: int, *names: bytes) -> list[Entry]:
     """So many of all combinations of contents and places, the same each time."""
-    chosen = random.Random(0).sample(list(product(contents, PLACES)), count)  # noqa: S311
+    chosen = random.Random(0).sample(list(product(contents, PLACES)), count)  # noqa: S311 - no secret
     return [
         Entry(job_id=names[number % len(names)] % number, content=content, index=index, score=score)
         for number, (content, (index, score)) in enumerate(chosen)

@@ -144,7 +144,7 @@ class TestUnique:
     def test_a_field_that_is_none_is_refused_with_the_class(self) -> None:
         with pytest.raises(TypeError, match="unique by 'alert', which is no field; fields: name"):
 
-            class Wrong(Payload, kind="wrong", unique=Unique(by=("alert",))):  # pyright: ignore[reportUnusedClass]
+            class Wrong(Payload, kind="wrong", unique=Unique(by=("alert",))):  # pyright: ignore[reportUnusedClass]  # to be made is enough
                 name: str
 
 
@@ -204,8 +204,8 @@ class TestTimes:
         [
             ({"delay": LONGEST_DELAY + timedelta(days=1)}, "over the limit of ten years; is the unit right"),
             ({"at": datetime(2199, 1, 1, tzinfo=UTC)}, "over the limit of ten years"),
-            ({"at": datetime(2030, 1, 1)}, "has no time zone"),  # noqa: DTZ001
-            ({"deadline": datetime(2030, 1, 1)}, "the deadline .* has no time zone"),  # noqa: DTZ001
+            ({"at": datetime(2030, 1, 1)}, "has no time zone"),  # noqa: DTZ001 - the mistake
+            ({"deadline": datetime(2030, 1, 1)}, "the deadline .* has no time zone"),  # noqa: DTZ001 - the mistake
             ({"delay": HOUR, "at": datetime(2030, 1, 1, tzinfo=UTC)}, "either a delay or a time"),
             ({"priority": 0}, r"priority 0 is outside 1 \(first\) to 1000"),
             ({"priority": 1001}, "priority 1001 is outside"),

@@ -1,9 +1,9 @@
--- What every script of a queue shares: its keys, the clock, and how a job moves between states.
--- Prepended to each script. KEYS[1] is the queue's prefix, such as "skycap:{email}:"; the hash tag keeps
+-- What every script of a queue shares: its keys, the clock, and what it counts and tells.
+-- KEYS[1] is the queue's prefix, such as "skycap:{email}:"; the hash tag keeps
 -- every key of the queue in one cluster slot, which is what allows them to be derived here.
 --
 --   job:<id>      hash    envelope, kind, state, rank (or priority, until it has one), claim (the fence), worker,
---                         cancel, buffered, stranded, held (gates), parked (gate), unique, deadline, keep,
+--                         cancel, buffered, stranded, held (gates), parked (gate), unique, deadline,
 --                         failures, deaths, snoozes, errors (counts), error:<n> ("<ms> <text>"), logs, log:<n>,
 --                         progress, enqueued, due, started, finished (ms), reason, result (JSON)
 --   ready         zset    rank: priority, then first come first served
@@ -21,6 +21,8 @@
 --   cron          hash    the newest tick (ms) that was enqueued of each schedule
 --   events        stream  what happened to jobs, the newest: state, id; state, id; …
 --   wake          list    the doorbell, at most one long
+--
+-- Of limits that several queues share, starts, busy and holds lie under "skycap:limit:" instead.
 
 local P = KEYS[1]
 local READY, LATER, RUN, DEAD, DONE = P .. 'ready', P .. 'later', P .. 'run', P .. 'dead', P .. 'done'

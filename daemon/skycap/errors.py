@@ -9,10 +9,12 @@ SkycapError
 │   ├── PayloadTooLarge
 │   └── QueueFull           try again later (exit 75)
 ├── Unavailable             a dependency cannot be reached; trying again may help (exit 69)
+│   └── QueueStopped        nothing of the queue can go on until an admin acts: the queue is paused
 └── PermanentError          trying again cannot help: the job goes to the dead-letter queue at once
     ├── Undecodable
     ├── TemplateFailed
     └── MailRefused
+        └── MailSuppressed
 
 Signal (BaseException, so that a handler's own `except Exception` cannot swallow it)
 ├── Cancel                  the job has no purpose any more
@@ -87,6 +89,13 @@ class Unavailable(SkycapError):
         self.dependency = dependency
 
 
+class QueueStopped(Unavailable):
+    """The next job would meet the same: the worker pauses the queue, for the fleet, with this error as the reason.
+
+    The job itself waits, and uses up no attempt. An admin mends the cause and resumes the queue.
+    """
+
+
 class PermanentError(SkycapError):
     """Trying again cannot help; a job that raises it goes to the dead-letter queue at once."""
 
@@ -101,6 +110,10 @@ class TemplateFailed(PermanentError):
 
 class MailRefused(PermanentError):
     """The mail server refused this mail for good (a 5xx reply)."""
+
+
+class MailSuppressed(MailRefused):
+    """The recipient is on the suppression list: mail to that address has bounced, or was complained about."""
 
 
 class Signal(BaseException):

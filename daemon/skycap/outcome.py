@@ -44,6 +44,14 @@ class Snoozed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """The next job would meet the same: the queue is paused with ``reason``, and the job waits as if snoozed."""
+
+    delay: timedelta
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Held:
     """Whoever a limit protects asked for a pause of ``delay``: so long no job of its key starts, attempt given back.
 
@@ -75,4 +83,4 @@ class Discarded:
     error: str
 
 
-Outcome = Completed | Retry | Snoozed | Held | HandedBack | Cancelled | Discarded
+Outcome = Completed | Retry | Snoozed | Stopped | Held | HandedBack | Cancelled | Discarded

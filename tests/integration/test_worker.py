@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from skycap.engine.policy import QueuePolicy
 from skycap.engine.queue import Settlement
-from skycap.errors import Cancel, Discard, PermanentError, Snooze, Unavailable
+from skycap.errors import Cancel, Discard, PermanentError, QueueStopped, Snooze, Unavailable
 from skycap.job import JobState, new_id
 from skycap.outcome import Completed, DeadReason
 from skycap.payload import Payload
@@ -309,6 +310,36 @@ async def test_a_paused_queue_gives_no_jobs_until_it_is_resumed(redis_url: str) 
         await b.queue.resume()
         job = await b.finished(job_id)
     assert job.state is JobState.COMPLETED
+
+
+async def test_what_the_next_job_would_meet_too_pauses_the_queue_with_its_reason(redis_url: str) -> None:
+    is_mended = False
+
+    async def handle(_ctx: Any, _payload: Note) -> Any:
+        if not is_mended:
+            raise QueueStopped("mail", "the password is wrong")
+
+    async with bench(redis_url, handle, attempts=1) as b, b.working(concurrency=1):
+        with capture_logs() as logs:
+            job_id = await b.put("first")
+
+            async def paused() -> bool:
+                return (await b.queue.counts()).is_paused
+
+            await eventually(paused)
+        others = [await b.put(text) for text in ("second", "third")]
+        counts = await b.queue.counts()
+        assert (counts.paused_because, counts.discarded) == ("QueueStopped: mail: the password is wrong", 0)
+        assert [line["event"] for line in logs if line["log_level"] == "error"] == [
+            "job waits, and so do all of its queue",
+            "queue paused until an admin acts",
+        ]
+        is_mended = True
+        await b.queue.resume()
+        jobs = [await b.finished(each) for each in (job_id, *others)]
+        assert (await b.queue.counts()).paused_because == ""
+    assert [(job.state, job.attempt) for job in jobs] == [(JobState.COMPLETED, 1)] * 3
+    assert b.ran.count("first") == 2
 
 
 async def test_a_discarded_job_can_be_redriven_with_all_its_attempts(redis_url: str) -> None:

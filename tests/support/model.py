@@ -13,7 +13,18 @@ from math import inf
 from skycap.engine.policy import BY_KIND, SHARED, Figures, Limit, QueuePolicy, Rate, milliseconds
 from skycap.engine.queue import Claim
 from skycap.job import JobState
-from skycap.outcome import Cancelled, Completed, DeadReason, Discarded, HandedBack, Held, Outcome, Retry, Snoozed
+from skycap.outcome import (
+    Cancelled,
+    Completed,
+    DeadReason,
+    Discarded,
+    HandedBack,
+    Held,
+    Outcome,
+    Retry,
+    Snoozed,
+    Stopped,
+)
 from skycap.unique import OnConflict
 
 WAITING = frozenset({JobState.AVAILABLE, JobState.SCHEDULED, JobState.RETRYABLE})
@@ -163,7 +174,7 @@ class Model:
             case Retry(delay=delay):
                 job.failures += 1
                 self._again(job, JobState.RETRYABLE, delay)
-            case Snoozed(delay=delay):
+            case Snoozed(delay=delay) | Stopped(delay=delay):
                 job.snoozes += 1
                 self._again(job, JobState.SCHEDULED, delay)
             case Held(delay=delay, limit=limit):

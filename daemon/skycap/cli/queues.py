@@ -156,7 +156,7 @@ class _Listed:
             counts.later,
             counts.running,
             counts.discarded,
-            "yes" if counts.is_paused else "no",
+            (counts.paused_because or "yes") if counts.is_paused else "no",
             "; ".join(changed) or None,
         )
 

@@ -17,7 +17,7 @@ from skycap.engine.stored import fields_of, job_of, moment, text
 from skycap.envelope import Envelope
 from skycap.errors import QueueFull
 from skycap.job import Enqueued, Job, JobState
-from skycap.outcome import Cancelled, Completed, Discarded, HandedBack, Held, Outcome, Retry, Snoozed
+from skycap.outcome import Cancelled, Completed, Discarded, HandedBack, Held, Outcome, Retry, Snoozed, Stopped
 from skycap.unique import OnConflict
 
 NOW = timedelta(0)
@@ -109,6 +109,8 @@ class Counts:
     running: int
     discarded: int
     is_paused: bool
+    paused_because: str = ""
+    """Why a worker paused it; blank when somebody did."""
     waiting_at_limits: int = 0
 
 
@@ -224,6 +226,10 @@ class Queue:
         """Delete a discarded job for good; False when it is not in the dead-letter queue."""
         return bool(await self._admin("remove", job_id))
 
+    async def forget(self, job_id: str) -> bool:
+        """Delete a job that has ended, however, for good; False for one that has not, or is not there."""
+        return bool(await self._admin("forget", job_id))
+
     async def tick(self, schedule: str, tick_ms: int, envelope: Envelope) -> bool:
         """Add a schedule's job, unless this tick or a later one was added before; whether this call added it."""
         arguments = (schedule, tick_ms, envelope.id, envelope.kind, envelope.to_json(), envelope.priority)
@@ -234,9 +240,12 @@ class Queue:
         rows = fields_of(await self.link.command("HGETALL", self.keys.cron))
         return {name: moment(tick.decode()) for name, tick in rows.items()}
 
-    async def pause(self) -> None:
-        """No worker takes a job of this queue until ``resume``; running ones end. Survives a restart."""
-        await self._admin("pause")
+    async def pause(self, why: str = "") -> bool:
+        """No worker takes a job of this queue until ``resume``; running ones end. Survives a restart.
+
+        Whether it was not paused before; if it was, the first reason stays.
+        """
+        return bool(await self._admin("pause", why))
 
     async def resume(self) -> None:
         await self._admin("resume")
@@ -265,13 +274,14 @@ class Queue:
 
     async def counts(self) -> Counts:
         keys = self.keys
-        ready, later, running, discarded, paused, parked = await self.link.pipeline(
+        ready, later, running, discarded, paused, why, parked = await self.link.pipeline(
             [
                 ("ZCARD", keys.ready),
                 ("ZCARD", keys.later),
                 ("ZCARD", keys.run),
                 ("ZCARD", keys.dead),
                 ("HEXISTS", keys.meta, "paused"),
+                ("HGET", keys.meta, "paused_why"),
                 ("HGET", keys.meta, "parked"),
             ]
         )
@@ -282,6 +292,7 @@ class Queue:
             running=running,
             discarded=discarded,
             is_paused=bool(paused),
+            paused_because=text(why) if why else "",
             waiting_at_limits=at_limits,
         )
 
@@ -347,7 +358,7 @@ def _verb(settlement: Settlement) -> tuple[str, str | bytes | int, str | int, st
             return "completed", b"null" if result is None else to_json(result), keep, ""
         case Retry(delay=delay, error=error):
             return "retry", milliseconds(delay), error, ""
-        case Snoozed(delay=delay, reason=reason):
+        case Snoozed(delay=delay, reason=reason) | Stopped(delay=delay, reason=reason):
             return "snoozed", milliseconds(delay), reason, ""
         case Held(delay=delay, reason=reason, limit=limit):
             return "held", milliseconds(delay), reason, limit or ""

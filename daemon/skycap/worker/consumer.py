@@ -16,7 +16,7 @@ import structlog
 from skycap.backoff import Backoff
 from skycap.engine.queue import Claim, Queue, Settlement, Step
 from skycap.errors import Unavailable
-from skycap.outcome import Cancelled, HandedBack, Snoozed
+from skycap.outcome import Cancelled, HandedBack, Snoozed, Stopped
 from skycap.worker.leases import Leases
 from skycap.worker.pace import Pace
 
@@ -241,6 +241,8 @@ class Consumer:
                 _log.exception("attempt could not be made", job=claim.job_id, queue=self.queue.name)
                 settlement = Settlement(claim=claim, outcome=Snoozed(delay=_AFTER_A_FAULT, reason=repr(error)))
             self._pace.note(time.monotonic() - began)
+        if settlement is not None and isinstance(settlement.outcome, Stopped):
+            await self._pause(settlement.outcome)
         running = self._running.pop(claim.key)
         if settlement is None or running.ending == "lost":
             self._leases.release(claim)
@@ -248,6 +250,15 @@ class Consumer:
             self._ended.append(settlement)
         self._start_what_fits()
         self._settle_soon()
+
+    async def _pause(self, outcome: Stopped) -> None:
+        try:
+            is_news = await self.queue.pause(outcome.reason)
+        except Unavailable:
+            return  # the next job meets the same
+        if is_news:
+            way_out = f"skycap queues resume {self.queue.name}"
+            _log.error("queue paused until an admin acts", queue=self.queue.name, reason=outcome.reason, then=way_out)
 
     def _settle_soon(self) -> None:
         """At once when a turn would bring new jobs, otherwise together with what ends in the next moment."""

@@ -24,7 +24,18 @@ from skycap.engine.queue import Settlement
 from skycap.envelope import Envelope
 from skycap.errors import SkycapError, Undecodable, UnknownKind
 from skycap.observe.logs import job_fields
-from skycap.outcome import Cancelled, Completed, DeadReason, Discarded, HandedBack, Held, Outcome, Retry, Snoozed
+from skycap.outcome import (
+    Cancelled,
+    Completed,
+    DeadReason,
+    Discarded,
+    HandedBack,
+    Held,
+    Outcome,
+    Retry,
+    Snoozed,
+    Stopped,
+)
 from skycap.worker.attempts import Attempts
 from skycap.worker.job_context import JobContext, Services
 from skycap.worker.threads import AsyncHandler, runnable
@@ -217,6 +228,8 @@ def _log_outcome(outcome: Outcome, seconds: float, error: BaseException | None) 
             _log.info("job cancelled", reason=reason, **fields)
         case Snoozed(delay=delay, reason=reason):
             _log.warning("job snoozed", delay_seconds=delay.total_seconds(), reason=reason, **fields)
+        case Stopped(reason=reason):
+            _log.error("job waits, and so do all of its queue", reason=reason, **fields)
         case Held(delay=delay, reason=reason):
             _log.warning("job and its key held", delay_seconds=delay.total_seconds(), reason=reason, **fields)
         case Retry(delay=delay, error=text):

@@ -9,11 +9,14 @@ from typing import Any
 
 from skycap import errors
 from skycap.backoff import Backoff
-from skycap.errors import Cancel, Discard, PermanentError, RateLimited, Snooze, Unavailable
-from skycap.outcome import Cancelled, Completed, DeadReason, Discarded, Held, Outcome, Retry, Snoozed
+from skycap.errors import Cancel, Discard, PermanentError, QueueStopped, RateLimited, Snooze, Unavailable
+from skycap.outcome import Cancelled, Completed, DeadReason, Discarded, Held, Outcome, Retry, Snoozed, Stopped
 from skycap.redaction import without_addresses
 
 _LONGEST_ERROR = 2000
+
+_ONCE_RESUMED = timedelta(seconds=1)
+"""A job that has stopped its queue is among the first when the queue is resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,8 @@ def verdict(  # noqa: C901, PLR0911 - one line a case reads best
             return Discarded(reason=DeadReason.PERMANENT, error=without_addresses(error.reason))
         case PermanentError():
             return Discarded(reason=DeadReason.PERMANENT, error=describe(error))
+        case QueueStopped():
+            return Stopped(delay=_ONCE_RESUMED, reason=describe(error))
         case Unavailable():
             return Snoozed(delay=error.schedule.wait(snoozes + 1), reason=describe(error))
         case TimeoutError():

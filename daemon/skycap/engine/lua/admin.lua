@@ -62,13 +62,26 @@ function verb.remove(id)
   return 0
 end
 
-function verb.pause()
-  redis.call('HSETNX', META, 'paused', STAMP)
-  return 1
+-- id -> 1 when a job that has ended, however, was removed for good.
+function verb.forget(id)
+  if redis.call('ZREM', DEAD, id) + redis.call('ZREM', DONE, id) > 0 then
+    forget(id)
+    return 1
+  end
+  return 0
+end
+
+-- why -> 1 when it was not paused before; the first reason stays.
+function verb.pause(why)
+  local is_new = redis.call('HSETNX', META, 'paused', STAMP)
+  if is_new == 1 and why ~= '' then
+    redis.call('HSET', META, 'paused_why', why)
+  end
+  return is_new
 end
 
 function verb.resume()
-  redis.call('HDEL', META, 'paused')
+  redis.call('HDEL', META, 'paused', 'paused_why')
   ring()
   return 1
 end

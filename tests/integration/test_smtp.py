@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ import pytest
 
 from skycap.demo.mailbox import Break, Mailbox, Phase
 from skycap.errors import ConfigurationError, MailRefused, Unavailable
-from skycap.services import smtp as smtp_module
 from skycap.services import smtp_connection
+from skycap.services.recipient import Recipient
 from skycap.services.replies import (
     Deferred,
     NotLoggedIn,
     OutcomeUnknown,
+    ReplyClass,
+    SenderRefused,
     SmtpRefused,
     SmtpReply,
     one_line,
@@ -63,6 +65,57 @@ def shown(error: BaseException | None) -> str:
 
 def names_nobody(error: BaseException) -> bool:
     return not any(name in shown(error).lower() for name in ("ada.", "lovelace", PASSWORD, USERNAME))
+
+
+PIPELINING = b"250-localhost\r\n250-PIPELINING\r\n250 SIZE 1000000\r\n"
+BY_THE_BOOK = {
+    "": b"220 localhost\r\n",
+    "EHLO": b"250 localhost\r\n",
+    "MAIL": b"250 fine\r\n",
+    "RCPT": b"250 fine\r\n",
+    "DATA": b"354 go on\r\n",
+    ".": b"250 queued\r\n",
+    "NOOP": b"250 fine\r\n",
+    "QUIT": b"221 bye\r\n",
+}
+
+
+class ScriptedServer(LineServer):
+    """Says to its first client the bytes that ``says`` has for a verb, and nothing to what it does not know.
+
+    The next clients are served by the book. ``pause`` is between each two bytes of an answer. ``pieces`` is what came,
+    as it came.
+    """
+
+    def __init__(self, says: Mapping[str, bytes], *, pause: timedelta | None = None) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+        self._says = says
+        self._pause = pause
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers = BY_THE_BOOK | (dict(self._says) if self.connections == 1 else {})
+        await self._write(writer, answers[""])
+        while piece := await reader.read(65536):
+            self.pieces.append(piece)
+            for verb in _verbs(piece):
+                await self._write(writer, answers.get(verb, b""))
+
+    async def _write(self, writer: asyncio.StreamWriter, answer: bytes) -> None:
+        if self._pause is None:
+            writer.write(answer)
+            await writer.drain()
+            return
+        for byte in answer:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(self._pause.total_seconds())
+
+
+def _verbs(piece: bytes) -> list[str]:
+    if piece.endswith(b"\r\n.\r\n"):
+        return ["."]
+    return [line.split(b" ")[0].decode("latin-1") for line in piece.splitlines()]
 
 
 # What is sent
@@ -128,14 +181,49 @@ async def test_the_size_is_announced_so_that_a_server_can_refuse_at_once() -> No
         assert server.heard[1] == f"MAIL FROM:<{SENDER}> SIZE={len(MAIL)}"
 
 
+async def test_a_message_larger_than_the_server_takes_is_refused_without_being_sent() -> None:
+    answers = {"EHLO": f"250-localhost\r\n250 SIZE {len(MAIL) - 1}"}
+    async with LineServer(answers) as server, pool_to(server) as pool:
+        with pytest.raises(SmtpRefused, match=f"has {len(MAIL)} bytes, and the mail server takes {len(MAIL) - 1}") as e:
+            await deliver(pool)
+        assert e.value.reply_class is ReplyClass.MESSAGE_REFUSED
+        await deliver(pool, MAIL[:-6])
+        assert server.heard[1] == f"MAIL FROM:<{SENDER}> SIZE={len(MAIL) - 4}", "with the line end that was missing"
+        assert server.connections == 1, "a connection on which nothing was said is as good as before"
+
+
+@pytest.mark.parametrize("size", ["SIZE", "SIZE 0", "SIZE nonsense"])
+async def test_a_server_that_names_no_size_takes_any(size: str) -> None:
+    async with LineServer({"EHLO": f"250-localhost\r\n250 {size}"}) as server, pool_to(server) as pool:
+        await deliver(pool)
+
+
+async def test_each_mail_may_have_a_sender_of_its_own() -> None:
+    async with LineServer() as server, pool_to(server) as pool:
+        for sender in ("bounces+1@travel.example.com", "bounces+2@travel.example.com"):
+            await pool.deliver(MAIL, sender=sender, recipient=ADA, before_dot=nothing_to_tell)
+        assert [line.split()[1] for line in server.heard if line.startswith("MAIL")] == [
+            "FROM:<bounces+1@travel.example.com>",
+            "FROM:<bounces+2@travel.example.com>",
+        ]
+        with pytest.raises(ValueError, match="control character"):
+            await pool.deliver(MAIL, sender="a@b\r\nRSET", recipient=ADA, before_dot=nothing_to_tell)
+
+
+async def test_an_address_that_was_parsed_before_is_taken_as_it_is(pool: SmtpPool, mailbox: Mailbox) -> None:
+    await pool.deliver(MAIL, sender=SENDER, recipient=Recipient.parse(ADA), before_dot=nothing_to_tell)
+    assert mailbox.received[0].recipient == ADA
+
+
 async def test_a_domain_beyond_ascii_is_sent_in_its_ascii_form(pool: SmtpPool, mailbox: Mailbox) -> None:
     await deliver(pool, recipient="ada@şirket.example.com")
     assert mailbox.received[0].recipient == "ada@xn--irket-idb.example.com"
 
 
 async def test_a_local_part_beyond_ascii_needs_smtputf8(pool: SmtpPool) -> None:
-    with pytest.raises(MailRefused, match="EAI") as refused:
+    with pytest.raises(SmtpRefused, match="EAI") as refused:
         await deliver(pool, recipient="ayşe.lovelace@example.com")
+    assert refused.value.reply_class is ReplyClass.EAI
     assert names_nobody(refused.value)
     answers = {"EHLO": "250-localhost\r\n250-8BITMIME\r\n250 SMTPUTF8"}
     async with LineServer(answers) as server, pool_to(server) as open_minded:
@@ -226,6 +314,28 @@ async def test_a_server_that_wants_a_log_in_which_we_do_not_have_holds_the_mail(
             await deliver(pool)
 
 
+async def test_a_server_that_offers_no_log_in_holds_the_mail(tmp_path: Path) -> None:
+    async with LineServer() as server, pool_to(server, username=USERNAME, password=PASSWORD) as pool:
+        with pytest.raises(NotLoggedIn, match="offers no log-in"):
+            await deliver(pool)
+
+
+@pytest.mark.parametrize(
+    ("says", "options"),
+    [
+        ({"": b""}, {"tls": "implicit"}),
+        ({"EHLO": b"250-localhost\r\n250 STARTTLS\r\n"}, {"tls": "starttls"}),
+        ({"EHLO": b"250-localhost\r\n250 STARTTLS\r\n", "STARTTLS": b"220 go\r\n"}, {"tls": "starttls"}),
+        ({"EHLO": b"250-localhost\r\n250 AUTH PLAIN\r\n"}, {"username": USERNAME, "password": PASSWORD}),
+    ],
+    ids=["TLS from the start", "STARTTLS", "TLS after STARTTLS", "AUTH"],
+)
+async def test_each_step_of_the_introduction_has_a_time_limit(says: dict[str, bytes], options: dict[str, Any]) -> None:
+    async with ScriptedServer(says) as server, pool_to(server, **dict.fromkeys(LIMITS, ms(100)), **options) as pool:
+        with pytest.raises(Deferred, match="no answer in time"):
+            await asyncio.wait_for(deliver(pool), 5)
+
+
 def test_a_ca_file_that_cannot_be_read_is_a_matter_of_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"CA file .*absent\.pem cannot be used: No such file"):
         SmtpPool(host="127.0.0.1", port=1, ca_file=tmp_path / "absent.pem")
@@ -256,12 +366,10 @@ async def test_there_are_no_more_connections_than_allowed(mailbox: Mailbox) -> N
     assert mailbox.connections == 2
 
 
-async def test_a_connection_ends_after_so_many_mails(
-    pool: SmtpPool, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(smtp_module, "MOST_MAILS", 3)
-    for _ in range(7):
-        await deliver(pool)
+async def test_a_connection_ends_after_so_many_mails(mailbox: Mailbox) -> None:
+    async with pool_to(mailbox, mails_per_connection=3) as pool:
+        for _ in range(7):
+            await deliver(pool)
     assert mailbox.connections == 3
 
 
@@ -298,7 +406,7 @@ async def test_a_connection_that_the_server_ended_meanwhile_is_replaced() -> Non
 
 async def _is_gone(pool: SmtpPool) -> bool:
     (connection,) = pool._idle  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - it shows nowhere else
-    return not connection._smtp.is_connected  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - as above
+    return not connection.is_reusable
 
 
 async def test_a_pool_that_is_closed_takes_leave_and_opens_nothing() -> None:
@@ -348,7 +456,7 @@ async def test_a_ping_does_not_wait_for_mails(mailbox: Mailbox) -> None:
         ("mail", "421 4.3.2 shutting down", Deferred),
         ("mail", "451 4.3.0 try later", Deferred),
         ("mail", "552 5.3.4 message too big", SmtpRefused),
-        ("mail", "553 5.7.1 sender not allowed", SmtpRefused),
+        ("mail", "553 5.7.1 sender not allowed", SenderRefused),
         ("mail", "535 5.7.8 bad credentials", NotLoggedIn),
         ("rcpt", "450 4.2.1 mailbox busy", Deferred),
         ("rcpt", "451 4.7.1 greylisted, come back in 300 seconds", Deferred),
@@ -358,9 +466,9 @@ async def test_a_ping_does_not_wait_for_mails(mailbox: Mailbox) -> None:
         ("rcpt", "534 5.7.9 mechanism too weak", NotLoggedIn),
         ("rcpt", "538 5.7.11 encryption required", NotLoggedIn),
         ("rcpt", "550 5.1.1 no such user", SmtpRefused),
-        ("rcpt", "550 5.7.1 relaying denied", SmtpRefused),
-        ("rcpt", "550 5.7.26 unauthenticated mail of this domain", Deferred),
-        ("rcpt", "550 5.7.515 access denied, sending domain does not meet the level", Deferred),
+        ("rcpt", "550 5.7.1 relaying denied", SenderRefused),
+        ("rcpt", "550 5.7.26 unauthenticated mail of this domain", SenderRefused),
+        ("rcpt", "550 5.7.515 access denied, sending domain does not meet the level", SenderRefused),
         ("rcpt", "501 syntax", SmtpRefused),
         ("data", "451 4.3.0 no", Deferred),
         ("data", "554 5.6.0 no valid recipients", SmtpRefused),
@@ -460,6 +568,158 @@ async def test_a_reply_to_the_message_that_makes_no_sense_leaves_the_outcome_unk
         with pytest.raises(OutcomeUnknown) as unknown:
             await deliver(pool)
     assert names_nobody(unknown.value)
+
+
+# A server that speaks nonsense
+
+
+NONSENSE = {
+    "garbage": b"hello there\r\n",
+    "binary": bytes(range(256)) + b"\r\n",
+    "an endless line": b"2" * 100_000,
+    "an endless reply": b"250-\r\n" * 20_000,
+    "a code of two digits": b"25 fine\r\n",
+    "a code of four digits": b"2500 fine\r\n",
+    "a code that no server has": b"999 fine\r\n",
+    "two replies": b"250 one\r\n250 two\r\n",
+    "a reply and garbage": b"250 one\r\nhello\r\n",
+    "another server's greeting": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+}
+
+
+def scripted(verb: str, says: bytes, *, pipelining: bool) -> ScriptedServer:
+    return ScriptedServer(({"EHLO": PIPELINING} if pipelining else {}) | {verb: says})
+
+
+async def next_mail_works(pool: SmtpPool, server: ScriptedServer) -> None:
+    await deliver(pool)
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("pipelining", [False, True], ids=["in turn", "at once"])
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA"])
+@pytest.mark.parametrize("says", NONSENSE.values(), ids=NONSENSE)
+async def test_nonsense_before_the_message_defers(says: bytes, verb: str, pipelining: bool) -> None:
+    async with scripted(verb, says, pipelining=pipelining) as server, pool_to(server) as pool:
+        with pytest.raises(Deferred) as deferred:
+            await deliver(pool)
+        assert "in time" not in str(deferred.value), "it is told by what was said, and not by waiting for more"
+        assert not any(piece.startswith(b"From:") for piece in server.pieces), "the message was not sent"
+        await next_mail_works(pool, server)
+
+
+@pytest.mark.parametrize("says", [*NONSENSE.values(), b"354 go on\r\n"], ids=[*NONSENSE, "354"])
+async def test_nonsense_after_the_message_is_no_refusal(says: bytes) -> None:
+    async with scripted(".", says, pipelining=False) as server, pool_to(server) as pool:
+        if says.startswith(b"250 one\r\n"):
+            assert str(await deliver(pool)) == "250 one", "what was said first was clear"
+        else:
+            with pytest.raises(OutcomeUnknown):
+                await deliver(pool)
+        await next_mail_works(pool, server)
+
+
+@pytest.mark.parametrize(
+    "greeting",
+    [says for name, says in NONSENSE.items() if name not in {"two replies", "a reply and garbage"}],
+)
+async def test_a_nonsensical_greeting_defers(greeting: bytes) -> None:
+    async with scripted("", greeting, pipelining=False) as server, pool_to(server) as pool:
+        with pytest.raises(Deferred) as deferred:
+            await deliver(pool)
+        assert deferred.value.counts_against_server
+        await next_mail_works(pool, server)
+
+
+async def test_a_greeting_that_drips_has_a_time_limit() -> None:
+    slow = ScriptedServer({"": b"220-" + b"x" * 1000}, pause=ms(5))
+    async with slow as server, pool_to(server, connect_timeout=ms(100)) as pool:
+        with pytest.raises(Deferred, match="no answer in time"):
+            await asyncio.wait_for(deliver(pool), 5)
+
+
+@pytest.mark.parametrize("verb", ["MAIL", "DATA"])
+async def test_a_reply_that_drips_has_a_time_limit(verb: str) -> None:
+    slow = ScriptedServer({verb: b"250-" + b"x" * 1000}, pause=ms(5))
+    async with slow as server, pool_to(server, command_timeout=ms(200)) as pool:
+        with pytest.raises(Deferred, match="no answer in time"):
+            await asyncio.wait_for(deliver(pool), 5)
+
+
+async def test_a_reply_in_single_bytes_and_eight_bits_is_a_reply() -> None:
+    says = {"RCPT": "250-güzel\r\n250 ok\r\n".encode("latin-1"), ".": b"250-2.0.0 one\r\n250 2.0.0 \xfftwo\r\n"}
+    async with ScriptedServer(says, pause=ms(0)) as server, pool_to(server) as pool:
+        assert str(await deliver(pool)) == "250 2.0.0 one 2.0.0 ?two"
+        await deliver(pool)
+        assert server.connections == 1
+
+
+async def test_250_in_the_place_of_354_defers() -> None:
+    async with scripted("DATA", b"250 fine\r\n", pipelining=True) as server, pool_to(server) as pool:
+        with pytest.raises(Deferred, match=r"250 fine \(at DATA\)"):
+            await deliver(pool)
+        await next_mail_works(pool, server)
+
+
+async def test_a_server_that_speaks_between_two_mails_is_not_listened_to() -> None:
+    async with LineServer() as server, pool_to(server) as pool:
+        await deliver(pool)
+        await server.say("250 2.0.0 queued")
+        await eventually(lambda: _is_gone(pool))
+        await deliver(pool)
+        assert server.connections == 2
+
+
+# Several commands at once
+
+
+async def test_a_mail_takes_two_round_trips_where_the_server_takes_several_commands_at_once() -> None:
+    async with scripted("EHLO", PIPELINING, pipelining=True) as server, pool_to(server) as pool:
+        await deliver(pool)
+        await deliver(pool)
+        commands = f"MAIL FROM:<{SENDER}> SIZE={len(MAIL)}\r\nRCPT TO:<{ADA}>\r\nDATA\r\n".encode()
+        assert server.pieces[1:] == [commands, MAIL + b".\r\n"] * 2
+
+
+async def test_the_ledger_is_told_between_the_commands_and_the_message_also_when_they_are_sent_at_once() -> None:
+    async with scripted("EHLO", PIPELINING, pipelining=True) as server, pool_to(server) as pool:
+        heard: list[bytes] = []
+
+        async def tell() -> None:
+            await asyncio.sleep(0.02)
+            heard.extend(server.pieces)
+
+        await pool.deliver(MAIL, sender=SENDER, recipient=ADA, before_dot=tell)
+        assert heard[-1].endswith(b"DATA\r\n")
+        assert server.pieces[-1] == MAIL + b".\r\n"
+
+
+@pytest.mark.parametrize("data", [b"354 go on\r\n", b"554 no valid recipients\r\n", b"503 bad sequence\r\n"])
+@pytest.mark.parametrize(
+    ("verb", "says", "error"),
+    [
+        ("MAIL", b"550 no\r\n", SenderRefused),
+        ("MAIL", b"421 shutting down\r\n", Deferred),
+        ("RCPT", b"550 5.1.1 no such user\r\n", SmtpRefused),
+        ("RCPT", b"450 4.7.1 Greylisted for 300 seconds\r\n", Deferred),
+    ],
+)
+async def test_a_refused_command_counts_though_the_server_waits_for_the_message(
+    verb: str, says: bytes, error: type[Exception], data: bytes
+) -> None:
+    says_at_once = {"EHLO": PIPELINING, verb: says, "DATA": data}
+    told: list[str] = []
+
+    async def tell() -> None:
+        told.append("dot")
+
+    async with ScriptedServer(says_at_once) as server, pool_to(server) as pool:
+        with pytest.raises((Deferred, SmtpRefused)) as raised:
+            await pool.deliver(MAIL, sender=SENDER, recipient=ADA, before_dot=tell)
+        assert type(raised.value) is error
+        await next_mail_works(pool, server)
+        assert told == []
+        assert [piece for piece in server.pieces if piece.endswith(b".\r\n")] == [MAIL + b".\r\n"], "no empty mail"
 
 
 # No address in any text

@@ -56,6 +56,7 @@ class Received:
     """One mail to one recipient. ``received_at`` is in seconds of ``time.monotonic``, for measuring."""
 
     message_id: str
+    sender: str
     recipient: str
     file: Path
     when: datetime
@@ -150,7 +151,7 @@ class Mailbox:
         expected = (self._username.encode(), self._password.encode())
         return all(hmac.compare_digest(given, wanted) for given, wanted in zip(login, expected, strict=True))
 
-    async def keep(self, content: bytes, recipients: Sequence[str]) -> int:
+    async def keep(self, content: bytes, sender: str, recipients: Sequence[str]) -> int:
         """Store a mail and return its number."""
         header = BytesHeaderParser(policy=policy.compat32).parsebytes(content)
         message_id = str(header.get("Message-ID", "")).strip()
@@ -162,7 +163,14 @@ class Mailbox:
         when, received_at = datetime.now(UTC), time.monotonic()
         async with self._arrival:
             self.received += [
-                Received(message_id=message_id, recipient=recipient, file=file, when=when, received_at=received_at)
+                Received(
+                    message_id=message_id,
+                    sender=sender,
+                    recipient=recipient,
+                    file=file,
+                    when=when,
+                    received_at=received_at,
+                )
                 for recipient in recipients
             ]
             self._arrival.notify_all()
@@ -275,7 +283,7 @@ class _Handler:
         reply = self._mailbox.replies("dot", recipients[0])
         if isinstance(reply, str) and not reply.startswith("2"):
             return reply
-        number = await self._mailbox.keep(content, recipients)
+        number = await self._mailbox.keep(content, envelope.mail_from or "", recipients)
         return await client.obeyed(reply) or f"250 2.0.0 queued as {number}"
 
 

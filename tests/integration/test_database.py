@@ -317,3 +317,19 @@ async def test_closing_does_not_wait_for_ever_for_one_who_holds_a_connection(dat
     holder.cancel()
     await asyncio.wait([holder])
     assert [line["event"] for line in logs] == ["database connections were cut off"]
+
+
+async def test_what_one_caller_sets_is_not_met_by_the_next(database_url: str) -> None:
+    async with pool_on(database_url, size=1) as pool:
+        await pool.execute("SET work_mem = '123kB'")
+        assert await pool.fetchval("SHOW work_mem") != "123kB"
+        await pool.execute("SET work_mem = '123kB'")
+        assert await pool.stateless.fetchval("SHOW work_mem") != "123kB"
+
+
+async def test_stateless_statements_save_the_round_trip_that_cleans_up(database_url: str) -> None:
+    async with pool_on(database_url, size=1) as pool:
+        await pool.stateless.execute("SET work_mem = '123kB'")  # which nobody should do, but it shows
+        assert await pool.stateless.fetchval("SHOW work_mem") == "123kB"
+        await pool.fetchval("SELECT 1")
+        assert await pool.fetchval("SHOW work_mem") != "123kB"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn, cast
+from typing import NoReturn
 
 import click
 
-from skycap.cli.loading import uncollected
+from skycap.cli.verbs import Verbs
 from skycap.errors import SkycapError
 from skycap.exits import Exit
 from skycap.observe import logs
@@ -24,6 +23,8 @@ _VERBS = {
     "queues": ("skycap.cli.queues:queues", "List, pause, resume and change queues."),
     "limits": ("skycap.cli.limits:limits", "List and change limits, and hold back what they count."),
     "dead": ("skycap.cli.dead:dead", "List, show, redrive and discard dead letters."),
+    "mail": ("skycap.cli.mail:mail", "Preview mails; settle those in doubt; take in bounces."),
+    "privacy": ("skycap.cli.privacy:privacy", "Export or erase what is held about a person."),
     "schedules": ("skycap.cli.schedules:schedules", "List schedules, and run one now."),
     "kinds": ("skycap.cli.kinds:kinds", "List, pause and resume the kinds of jobs."),
     "events": ("skycap.cli.events:events", "Follow what happens to jobs, as it happens."),
@@ -33,28 +34,7 @@ _VERBS = {
 }
 
 
-class _Verbs(click.Group):
-    """Knows its verbs by name, and imports one when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(_VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in _VERBS:
-            return None
-        module, _, name = _VERBS[cmd_name][0].partition(":")
-        with uncollected():
-            return cast("click.Command", getattr(importlib.import_module(module), name))
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _VERBS.items()])
-
-
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, verbs=_VERBS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="skycap", message="skycap %(version)s")
 def skycap() -> None:
     """Run a travel company's background jobs."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 import structlog
 
-from skycap.context import Log
+from skycap.context import Database, Log
 from skycap.errors import ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
@@ -133,6 +133,17 @@ class DatabaseTransaction(_Queries):
         yield self._lent
 
 
+class _Stateless(_Queries):
+    """See DatabasePool.stateless."""
+
+    def __init__(self, lend: Callable[[], AbstractAsyncContextManager[Connection]], slow_query: timedelta) -> None:
+        super().__init__(slow_query)
+        self._lend = lend
+
+    def _connection(self) -> AbstractAsyncContextManager[Connection]:
+        return self._lend()
+
+
 class DatabasePool(_Queries):
     """See skycap.context.Database. Nothing is connected before the first call.
 
@@ -166,6 +177,16 @@ class DatabasePool(_Queries):
         self._pool: Pool | None = None
         self._opening: asyncio.Task[Pool] | None = None
         self._is_closed = False
+        self._touched: set[int] = set()
+        """Backends whose session somebody may have changed: SET, LISTEN, advisory locks, cursors."""
+
+    @property
+    def stateless(self) -> Database:
+        """The same connections for statements that change nothing of a session.
+
+        They are given back as they are; others cost a round trip that cleans up after them.
+        """
+        return _Stateless(self._lent, self._slow_query)
 
     async def ping(self) -> timedelta:
         """How long a round trip takes on a connection that is there; raises Unavailable."""
@@ -193,6 +214,12 @@ class DatabasePool(_Queries):
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[Connection]:
+        async with self._lent() as connection:
+            self._touched.add(connection.get_server_pid())
+            yield connection
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncGenerator[Connection]:
         pool = self._pool or await self._opened()
         with _reaching():
             connection = await pool.acquire(timeout=self._pool_timeout.total_seconds())
@@ -227,6 +254,7 @@ class DatabasePool(_Queries):
                 command_timeout=(self._statement_timeout + _PATIENCE).total_seconds(),
                 statement_cache_size=self._statement_cache_size,
                 server_settings=self._server_settings(),
+                reset=self._clean,
             )
             try:
                 if self._prepare is not None:
@@ -236,6 +264,15 @@ class DatabasePool(_Queries):
                 pool.terminate()
                 raise
         return pool
+
+    async def _clean(self, connection: Connection) -> None:
+        """Asyncpg calls it when a connection is given back; its own default cleans up always."""
+        backend = connection.get_server_pid()
+        if backend in self._touched:
+            self._touched.discard(backend)
+            query = connection.get_reset_query()
+            if query:
+                await connection.execute(query)
 
     def _server_settings(self) -> dict[str, str]:
         return {

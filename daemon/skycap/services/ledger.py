@@ -1,6 +1,6 @@
 """MailLedger: what became of each mail, in PostgreSQL, so that a mail is sent once whatever crashes in between.
 
-    intent → sending → dot → sent | deferred | failed | unknown                        (suppressed: never to be sent)
+    intent → sending → dot → sent | deferred | failed | unknown         (suppressed: not while its recipient is listed)
 
 Every move is a commit of its own. ``dot`` is committed just before the last bytes leave: only a row found in ``dot``
 may or may not have been delivered. ``deferred`` and ``failed`` are definite, the mail server has not taken the mail.
@@ -25,8 +25,8 @@ STALE_AFTER = timedelta(minutes=10)
 _MESSAGE_ID_LENGTH = 32
 
 _BEGIN = """
-    SELECT verdict, first_message_id, first_intent
-    FROM skycap.mail_begin_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    SELECT verdict, first_message_id, first_intent, tried_since, suppressed_for, suppressed_since
+    FROM skycap.mail_begin_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
 """
 
 # Idempotent, since an answer can be lost: who asks again finds the row where it is to be.
@@ -62,19 +62,26 @@ class Intent:
     recipient_hash: str
     template: str
     locale: str | None = None
+    verp_token: str | None = None
+    """What the mail's return address is recognised by (verp_token_of); None when bounces go elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Proceed:
-    """Send it, with this Message-ID and Date: those of the first intent, so that a second copy is recognised as one."""
+    """Send it, with this Message-ID and Date: those of the first intent, so that a second copy is recognised as one.
+
+    ``trying_since`` is the ``date``, unless the mail was given up meanwhile and is tried anew: it says how long the
+    mail server has been putting it off.
+    """
 
     message_id: str
     date: datetime
+    trying_since: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlreadySent:
-    """It was sent before, or must not be sent at all."""
+    """It was sent before."""
 
     message_id: str
 
@@ -86,6 +93,15 @@ class Held:
     message_id: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Suppressed:
+    """The recipient is on the suppression list: ``reason`` is bounce, complaint, refused or manual."""
+
+    message_id: str
+    reason: str
+    since: datetime
+
+
 class MailLedger:
     """The rows of ``skycap.mail_ledger``. Every method raises Unavailable when the database cannot be reached."""
 
@@ -93,9 +109,14 @@ class MailLedger:
         self._database = database
 
     async def begin(
-        self, intent: Intent, *, on_unknown: OnUnknown, stale_after: timedelta = STALE_AFTER
-    ) -> Proceed | AlreadySent | Held:
-        """Ask for the row, in one round trip.
+        self,
+        intent: Intent,
+        *,
+        on_unknown: OnUnknown,
+        stale_after: timedelta = STALE_AFTER,
+        repeat_after: timedelta | None = None,
+    ) -> Proceed | AlreadySent | Held | Suppressed:
+        """Ask for the row, in one round trip. After ``repeat_after``, what another job has ended is a new mail.
 
         Raises Unavailable while another job is at the same mail, unless it has not moved for ``stale_after``; and
         LedgerLost in a run whose job was claimed again.
@@ -104,16 +125,19 @@ class MailLedger:
             _BEGIN,
             *(intent.key, intent.message_id, intent.kind, intent.job_id, intent.claim, intent.recipient_hash),
             *(intent.template, intent.locale, on_unknown == "hold", MOST_SENDS, stale_after),
+            *(repeat_after, intent.verp_token),
         )
         if row is None:
             raise Unavailable("mail", "the ledger gave no answer")
         verdict, message_id = row["verdict"], row["first_message_id"]
         if verdict == "proceed":
-            return Proceed(message_id=message_id, date=row["first_intent"])
+            return Proceed(message_id=message_id, date=row["first_intent"], trying_since=row["tried_since"])
         if verdict == "sent":
             return AlreadySent(message_id=message_id)
         if verdict == "held":
             return Held(message_id=message_id)
+        if verdict == "suppressed":
+            return Suppressed(message_id=message_id, reason=row["suppressed_for"], since=row["suppressed_since"])
         if verdict == "lost":
             raise LedgerLost(message_id)
         raise Unavailable("mail", "another job is sending the same mail")

@@ -32,28 +32,31 @@ VOCABULARY = (
         "outcome",
         "envelope",
     ),
-    *("context", "health", "schedule", "hookspecs", "plugin"),
+    *("context", "health", "schedule", "hookspecs", "plugin", "sample", "unsubscribing"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     VOCABULARY,
     ("engine", "services", "registry", "settings", "observe", "embedded"),
     ("client", "discovery"),
-    ("installation",),
+    ("installation", "mailing"),
     ("worker", "maintenance", "http"),
     ("assembly",),
     ("supervisor", "testing"),
-    ("demo",),
+    ("demo", "preview"),
     ("cli",),
 )
 """Lowest first. A module imports from its own package and from lower layers; siblings never import each other."""
 
 ONLY_HERE = {
     "aiosmtplib": {"services"},
-    "aiohttp": {"http"},
+    "aiohttp": {"http", "preview"},
     "jinja2": {"services", "plugin", "hookspecs", "registry"},
     "taskiq": {"engine", "worker", "plugin", "hookspecs", "registry"},
     "taskiq_redis": {"engine"},
     "apscheduler": {"maintenance"},
+    "typst": {"services"},
+    "icalendar": {"services"},
+    "dkim": {"services"},
     "click": {"cli"},
 }
 """Replacing one of these libraries is a change in one room."""

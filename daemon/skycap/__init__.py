@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from skycap.backoff import Backoff, exponential, fixed, linear, waits
     from skycap.client import AsyncClient
-    from skycap.context import Context
+    from skycap.context import Attachment, Context, UnsubscribeContext
     from skycap.errors import (
         Cancel,
         ConfigurationError,
         Discard,
         InvalidPayload,
         MailRefused,
+        MailSuppressed,
         PayloadTooLarge,
         PermanentError,
         PluginError,
         QueueFull,
+        QueueStopped,
         RateLimited,
         Refused,
         Retry,
@@ -38,10 +40,12 @@ if TYPE_CHECKING:
     from skycap.outcome import Outcome
     from skycap.payload import Payload
     from skycap.plugin import Plugin
+    from skycap.sample import Sample
     from skycap.unique import Unique
 
 __all__ = [
     "AsyncClient",
+    "Attachment",
     "Backoff",
     "Cancel",
     "ConfigurationError",
@@ -54,6 +58,7 @@ __all__ = [
     "JobState",
     "JobType",
     "MailRefused",
+    "MailSuppressed",
     "Outcome",
     "Payload",
     "PayloadTooLarge",
@@ -61,15 +66,18 @@ __all__ = [
     "Plugin",
     "PluginError",
     "QueueFull",
+    "QueueStopped",
     "RateLimited",
     "Refused",
     "Retry",
+    "Sample",
     "SkycapError",
     "Snooze",
     "TemplateFailed",
     "Unavailable",
     "Unique",
     "UnknownKind",
+    "UnsubscribeContext",
     "degraded",
     "down",
     "exponential",
@@ -82,6 +90,7 @@ __all__ = [
 
 _HOMES = {
     "AsyncClient": "skycap.client",
+    "Attachment": "skycap.context",
     "Backoff": "skycap.backoff",
     "Cancel": "skycap.errors",
     "ConfigurationError": "skycap.errors",
@@ -94,6 +103,7 @@ _HOMES = {
     "JobState": "skycap.job",
     "JobType": "skycap.job_type",
     "MailRefused": "skycap.errors",
+    "MailSuppressed": "skycap.errors",
     "Outcome": "skycap.outcome",
     "Payload": "skycap.payload",
     "PayloadTooLarge": "skycap.errors",
@@ -101,15 +111,18 @@ _HOMES = {
     "Plugin": "skycap.plugin",
     "PluginError": "skycap.errors",
     "QueueFull": "skycap.errors",
+    "QueueStopped": "skycap.errors",
     "RateLimited": "skycap.errors",
     "Refused": "skycap.errors",
     "Retry": "skycap.errors",
+    "Sample": "skycap.sample",
     "SkycapError": "skycap.errors",
     "Snooze": "skycap.errors",
     "TemplateFailed": "skycap.errors",
     "Unavailable": "skycap.errors",
     "Unique": "skycap.unique",
     "UnknownKind": "skycap.errors",
+    "UnsubscribeContext": "skycap.context",
     "degraded": "skycap.health",
     "down": "skycap.health",
     "exponential": "skycap.backoff",

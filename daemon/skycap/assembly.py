@@ -14,7 +14,9 @@ from skycap.errors import ConfigurationError, PluginError
 from skycap.http.health import HealthRoutes, Vitals
 from skycap.http.metrics import MetricsRoutes
 from skycap.http.server import HttpServer, Routes
+from skycap.http.unsubscribe import UnsubscribeRoutes
 from skycap.installation import load_plugins, queues, shared_limits
+from skycap.mailing import composer_of, mail_service_of, smtp_of, subscriptions_of, templates_of
 from skycap.maintenance.clock import Clock
 from skycap.observe.event_loop import LoopMonitor
 from skycap.worker.consumer import Consumer
@@ -26,18 +28,19 @@ from skycap.worker.worker import Worker, worker_id
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from skycap.engine.link import Link
     from skycap.job_type import JobType
     from skycap.registry import Registry
     from skycap.services.database import DatabasePool
     from skycap.services.mailer import MailService
-    from skycap.services.smtp import SmtpPool, Tls
+    from skycap.services.smtp import SmtpPool
+    from skycap.services.subscriptions import Subscriptions
+    from skycap.services.templates import Templates
     from skycap.settings import Settings
     from skycap.settings.database import DatabaseAddress
 
 _STATEMENTS = 1000
 """Prepared statements that a connection remembers: the backend's own figure."""
-
-_TLS: dict[str, Tls] = {"required": "starttls", "opportunistic": "opportunistic", "off": "off"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,7 @@ class Daemon:
     client: AsyncClient
     database: DatabasePool | None
     smtp: SmtpPool | None
+    templates: Templates | None
     worker: Worker
     loop_monitor: LoopMonitor
     clock: Clock
@@ -66,12 +70,12 @@ def assemble(settings: Settings) -> Daemon:
     broker = QueueBroker(url).with_result_backend(result_backend(url)).with_middlewares(*registry.middlewares())
     client = AsyncClient(url)
     database = _database(settings)
-    smtp = _smtp(settings)
-    mail = _mail(settings, registry, database, smtp)
+    smtp = smtp_of(settings)
+    mail = _mail(settings, registry, database, smtp, broker.link)
     executor = Executor(
         registry=registry,
         broker=broker,
-        services=Services(client=client, database=database, mailer_for=mail.for_job if mail else None),
+        services=Services(client=client, database=database, mailer_for=mail.service.for_job if mail else None),
         policy_of=lambda job_type: _policy(job_type, settings),
         unknown_kind_wait=timedelta(hours=settings.worker.unknown_kind_hours),
         # A handler that is not async never waits for a thread: there is one for each job that may run.
@@ -107,10 +111,18 @@ def assemble(settings: Settings) -> Daemon:
         client=client,
         database=database,
         smtp=smtp,
+        templates=mail.pages if mail else None,
         worker=worker,
         loop_monitor=loop_monitor,
         clock=Clock(registry.schedules, {consumer.queue.name: consumer.queue for consumer in consumers}),
-        http=_http(settings, [HealthRoutes(vitals), MetricsRoutes(vitals.queues, loop_monitor.figures)]),
+        http=_http(
+            settings,
+            [
+                HealthRoutes(vitals),
+                MetricsRoutes(vitals.queues, loop_monitor.figures),
+                *([UnsubscribeRoutes(mail.subscriptions, mail.pages)] if mail else []),
+            ],
+        ),
     )
 
 
@@ -158,26 +170,35 @@ def _policy(job_type: JobType, settings: Settings) -> Policy:
 # What an installation does not use is not loaded: of PostgreSQL and mail that is a tenth of the memory and the start.
 
 
-def _mail(
-    settings: Settings, registry: Registry, database: DatabasePool | None, smtp: SmtpPool | None
-) -> MailService | None:
-    loaders = registry.template_loaders()
-    if not loaders and (database is None or smtp is None):
-        return None
-    from skycap.services.ledger import MailLedger
-    from skycap.services.mailer import MailService
-    from skycap.services.templates import Templates
+@dataclass(frozen=True, kw_only=True)
+class _Mail:
+    """What a daemon that can send mails has for it."""
 
-    templates = Templates(loaders, brand=settings.brand.model_dump())
-    templates.check()
+    service: MailService
+    pages: Templates
+    subscriptions: Subscriptions
+
+
+def _mail(
+    settings: Settings, registry: Registry, database: DatabasePool | None, smtp: SmtpPool | None, link: Link
+) -> _Mail | None:
+    if not registry.template_loaders() and (database is None or smtp is None):
+        return None
+    templates = templates_of(settings, registry)
     if database is None or smtp is None:
         return None
-    return MailService(
-        templates=templates,
-        ledger=MailLedger(database),
-        smtp=smtp,
-        sender=settings.require_sender(),
-        before_send=lambda message: registry.notify("before_send", message=message),
+    subscriptions = subscriptions_of(settings, registry, database)
+    return _Mail(
+        service=mail_service_of(
+            settings,
+            composer=composer_of(settings, registry, templates, sender=settings.require_sender()),
+            database=database,
+            smtp=smtp,
+            subscriptions=subscriptions,
+            link=link,
+        ),
+        pages=templates,
+        subscriptions=subscriptions,
     )
 
 
@@ -206,26 +227,6 @@ def _statement_cache_size(address: DatabaseAddress) -> int:
     if address.pgbouncer:
         return 0
     return _STATEMENTS if address.statement_cache_size is None else address.statement_cache_size
-
-
-def _smtp(settings: Settings) -> SmtpPool | None:
-    configured, address = settings.smtp, settings.smtp.url
-    if address is None:
-        return None
-    from skycap.services.smtp import SmtpPool
-
-    return SmtpPool(
-        host=address.host,
-        port=address.port,
-        tls="implicit" if address.implicit_tls else _TLS[configured.starttls],
-        username=address.username,
-        password=address.password,
-        ca_file=configured.ca_file,
-        connections=configured.connections,
-        connect_timeout=timedelta(seconds=configured.connect_timeout_seconds),
-        command_timeout=timedelta(seconds=configured.command_timeout_seconds),
-        data_timeout=timedelta(seconds=configured.data_timeout_seconds),
-    )
 
 
 def _http(settings: Settings, routes: Sequence[Routes]) -> HttpServer | None:

@@ -54,6 +54,7 @@ class BaseClient:
             priority=spec.priority if priority is None else checked_priority(priority),
             enqueued_at=enqueued_at or datetime.now(UTC),
             tags=checked_tags(tags),
+            largest_bytes=spec.largest_bytes,
         )
 
 

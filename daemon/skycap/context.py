@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol
 
@@ -46,6 +47,20 @@ class Database(Protocol):
     def transaction(self) -> AbstractAsyncContextManager[Database]: ...
 
 
+MAIL_MAX_AGE = timedelta(hours=24)
+"""How long a mail that the server keeps putting off is tried, unless its sender says otherwise: a day, in which an
+outage ends or is noticed. RFC 5321 4.5.4.1 gives four to five, too late for a traveller."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """A file of a mail. ``media_type`` may have parameters: ``text/calendar; method=PUBLISH``."""
+
+    filename: str
+    content: bytes = field(repr=False)
+    media_type: str
+
+
 class Mailer(Protocol):
     """Sends mails, each meaning once."""
 
@@ -58,6 +73,9 @@ class Mailer(Protocol):
         key: str | None = None,
         locale: str | None = None,
         on_unknown: OnUnknown = "resend",
+        max_age: timedelta = MAIL_MAX_AGE,
+        unsubscribe: Mapping[str, str] | None = None,
+        attachments: Sequence[Attachment] = (),
         **variables: object,
     ) -> str:
         """Render ``template`` (``bookings/confirmation``), send it to ``to`` and return its Message-ID.
@@ -66,8 +84,34 @@ class Mailer(Protocol):
         whatever job, sends nothing and returns the first Message-ID. It defaults to this job and template.
         ``locale`` (``tr``, ``tr-TR``) falls back to English. ``on_unknown`` decides when a crash or a lost
         connection hides whether the server took the mail: ``resend`` risks a second copy, ``hold`` a missing one.
+        A mail that the server puts off is tried until ``max_age`` after it was first meant to be sent.
 
-        Raises MailRefused (5xx) and TemplateFailed, which are permanent, and Unavailable, which snoozes the job.
+        ``unsubscribe`` is what this plugin's ``@plugin.unsubscribe()`` is given when the guest has had enough: the
+        mail gets the headers of RFC 8058, and the template ``unsubscribe_url``, which is None where guests cannot
+        reach the daemon (no ``mail.public_url``).
+
+        Raises MailRefused (5xx, or suppressed) and TemplateFailed, which are permanent, and Unavailable, which snoozes
+        the job.
+        """
+        ...
+
+    async def send_written(
+        self,
+        to: str,
+        /,
+        *,
+        subject: str,
+        html: str,
+        text: str,
+        key: str | None = None,
+        repeat_after: timedelta | None = None,
+        on_unknown: OnUnknown = "resend",
+        max_age: timedelta = MAIL_MAX_AGE,
+        attachments: Sequence[Attachment] = (),
+    ) -> str:
+        """Send a mail that somebody else has written, as it is; otherwise as ``send``.
+
+        With ``repeat_after``, a mail of the same ``key`` is a new one when the last is older.
         """
         ...
 
@@ -87,6 +131,21 @@ class Enqueue(Protocol):
         unique: Unique | None = None,
         tags: Sequence[str] = (),
     ) -> Enqueued: ...
+
+
+class UnsubscribeContext(Protocol, Generic[S_co]):
+    """What a plugin may reach when a guest unsubscribes: no job is running."""
+
+    @property
+    def settings(self) -> S_co: ...
+    @property
+    def db(self) -> Database: ...
+    @property
+    def log(self) -> Log: ...
+
+    def now(self) -> datetime:
+        """The current time with its zone (UTC)."""
+        ...
 
 
 class RunningJob(NamedTuple):

@@ -19,15 +19,13 @@ from typing import Any, TypeVar, cast
 from pydantic_core import from_json, to_json
 
 from skycap.errors import PayloadTooLarge, Undecodable
+from skycap.payload import LARGEST_BYTES
 
 _T = TypeVar("_T")
 
 ENVELOPE_VERSION = 1
 
 _UNKNOWN_TIME = "1970-01-01T00:00:00Z"
-
-LARGEST_BYTES = 256 * 1024
-"""An envelope larger than this is refused. Redis holds every waiting job in memory; large data belongs elsewhere."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -43,9 +41,11 @@ class Envelope:
     version: int = 1
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
     tags: tuple[str, ...] = ()
+    largest_bytes: int = field(default=LARGEST_BYTES, compare=False)
+    """What its kind allows; not on the wire. What was accepted once can be written again."""
 
     def to_json(self) -> bytes:
-        """Raises PayloadTooLarge over LARGEST_BYTES."""
+        """Raises PayloadTooLarge over ``largest_bytes``."""
         document: dict[str, Any] = {
             "v": ENVELOPE_VERSION,
             "id": self.id,
@@ -61,9 +61,9 @@ class Envelope:
         if self.tags:
             document["tags"] = self.tags
         data = _encoded(document)
-        if len(data) > LARGEST_BYTES:
+        if len(data) > self.largest_bytes:
             raise PayloadTooLarge(
-                f"{self.kind}: the job is {len(data):,} bytes, the limit is {LARGEST_BYTES:,}; "
+                f"{self.kind}: the job is {len(data):,} bytes, the limit is {self.largest_bytes:,}; "
                 "store large data elsewhere and send its id"
             )
         return data
@@ -87,6 +87,7 @@ class Envelope:
                 version=_typed("version", read("version", 1), int),
                 labels={name: str(value) for name, value in _object_in("labels", labels).items()} if labels else {},
                 tags=tuple(map(str, cast("list[object]", _typed("tags", tags, list)))) if tags else (),
+                largest_bytes=max(LARGEST_BYTES, len(data)),
             )
         except (TypeError, ValueError) as error:
             raise Undecodable(f"envelope: {error}") from error

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from skycap.health import HealthCheck
     from skycap.job_type import JobType
     from skycap.outcome import Outcome
+    from skycap.sample import Sample
     from skycap.schedule import Schedule
+    from skycap.unsubscribing import Unsubscriber
 
 PROJECT = "skycap"
 
@@ -56,8 +58,18 @@ class HookSpecs(Protocol):
         ...
 
     @hookspec
+    def register_samples(self) -> Iterable[Sample]:
+        """Jobs to preview mails with; asked for by `skycap mail preview` alone, never by the daemon."""
+        ...
+
+    @hookspec
     def register_health_checks(self) -> Iterable[HealthCheck]:
         """Checks that show in ``/api/system/health``."""
+        ...
+
+    @hookspec
+    def register_unsubscribers(self) -> Iterable[Unsubscriber]:
+        """What to do when a guest unsubscribes from a mail of this plugin: one at most."""
         ...
 
     @hookspec

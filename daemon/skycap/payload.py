@@ -15,6 +15,9 @@ from skycap.unique import Unique
 Upgrade = Callable[[dict[str, Any]], dict[str, Any]]
 """Turns the fields of one version of a payload into those of the next."""
 
+LARGEST_BYTES = 256 * 1024
+"""A job larger than this is refused, unless its kind says otherwise: Redis holds every waiting one in memory."""
+
 HIGHEST_PRIORITY, LOWEST_PRIORITY = 1, 1000
 
 _KIND = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -31,6 +34,7 @@ class PayloadSpec:
     upgrades: Mapping[int, Upgrade] = field(default_factory=dict[int, Upgrade])
     aliases: tuple[str, ...] = ()
     unique: Unique | None = None
+    largest_bytes: int = LARGEST_BYTES
 
     def __post_init__(self) -> None:
         for name in (self.kind, *self.aliases):
@@ -53,6 +57,7 @@ class Payload(BaseModel):
 
     Fields are snake_case here and camelCase on the wire; both are read. Unknown fields are refused when a
     job is enqueued and ignored when it runs, so that a newer backend may add one before the workers know it.
+    ``largest_bytes`` is what a whole job of this kind may have; more than the usual is for files that nobody stores.
     """
 
     model_config = ConfigDict(
@@ -76,6 +81,7 @@ class Payload(BaseModel):
         upgrades: Mapping[int, Upgrade] | None = None,
         aliases: tuple[str, ...] = (),
         unique: Unique | None = None,
+        largest_bytes: int = LARGEST_BYTES,
         **config: Any,
     ) -> None:
         unknown = sorted(set(config) - set(ConfigDict.__annotations__))
@@ -93,6 +99,7 @@ class Payload(BaseModel):
             upgrades=upgrades or {},
             aliases=aliases,
             unique=unique,
+            largest_bytes=largest_bytes,
         )
 
     @classmethod

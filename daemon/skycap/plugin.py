@@ -18,7 +18,9 @@ from skycap.health import Health, HealthCheck
 from skycap.hookspecs import hookimpl
 from skycap.job_type import JobType
 from skycap.payload import Payload
+from skycap.sample import Sample
 from skycap.schedule import Schedule
+from skycap.unsubscribing import Unsubscribe, Unsubscriber
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader
@@ -61,6 +63,8 @@ class Plugin(Generic[S]):
         self._jobs: list[JobType] = []
         self._schedules: list[Schedule] = []
         self._health_checks: list[HealthCheck] = []
+        self._samples: list[Callable[[], Iterable[Sample]]] = []
+        self._unsubscriber: Unsubscriber | None = None
 
     def __repr__(self) -> str:
         return f"Plugin({self.name!r})"
@@ -104,6 +108,37 @@ class Plugin(Generic[S]):
         name = cast("str", getattr(check, "__name__", "check"))
         self._health_checks.append(HealthCheck(name=f"{self.name}.{name}", plugin=self.name, check=check))
         return check
+
+    def samples(self, make: Callable[[], Iterable[Sample]]) -> Callable[[], Iterable[Sample]]:
+        """Make a ``def name() -> Iterable[Sample]`` tell what the mails of this plugin can be previewed with.
+
+        It is called only then, and may import what the daemon does not need.
+        """
+        self._samples.append(make)
+        return make
+
+    def unsubscribe(self) -> Callable[[Unsubscribe], Unsubscribe]:
+        """Make an ``async def stop(ctx, who)`` what happens when a guest unsubscribes from a mail of this plugin.
+
+        ``who`` is what the handler gave as ``ctx.mailer.send(…, unsubscribe={…})``. It may be called more than once,
+        and must not fail for what has been stopped, or deleted, before. Raises TypeError for a second one.
+        """
+
+        def register(stop: Unsubscribe) -> Unsubscribe:
+            if self._unsubscriber is not None:
+                raise TypeError(f"plugin {self.name} has an unsubscribe function already; tell cases apart by ``who``")
+            self._unsubscriber = Unsubscriber(plugin=self.name, stop=stop)
+            return stop
+
+        return register
+
+    @hookimpl
+    def register_samples(self) -> Iterable[Sample]:
+        return tuple(sample for make in self._samples for sample in make())
+
+    @hookimpl
+    def register_unsubscribers(self) -> Iterable[Unsubscriber]:
+        return () if self._unsubscriber is None else (self._unsubscriber,)
 
     @hookimpl
     def register_jobs(self) -> Iterable[JobType]:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from skycap.envelope import Envelope
     from skycap.health import HealthCheck
+    from skycap.sample import Sample
     from skycap.schedule import Schedule
+    from skycap.unsubscribing import Unsubscriber
 
 _log = structlog.get_logger("skycap.registry")
 
@@ -48,6 +50,7 @@ class Registry:
         self._pluggy.add_hookspecs(HookSpecs)
         self._job_types: dict[str, JobType] = {}
         self._schedules: dict[str, Schedule] = {}
+        self._settings_of: dict[str, BaseModel | None] = {}
         self.plugins: list[LoadedPlugin] = []
 
     def add(self, plugin: object, *, name: str, origin: str, version: str = "") -> None:
@@ -60,7 +63,7 @@ class Registry:
             self._pluggy.check_pending()
         except (pluggy.PluginValidationError, ValueError) as error:
             raise PluginError(f"plugin {name} ({origin}): {error}") from error
-        settings = self._validated_settings(plugin, name)
+        settings = self._settings_of[name] = self._validated_settings(plugin, name)
         kinds = [self._add_job_type(replace(job_type, settings=settings)) for job_type in self._jobs_of(name)]
         for plugin_name, found in self._collect("register_schedules"):
             if plugin_name == name:
@@ -113,15 +116,27 @@ class Registry:
             raise Undecodable(f"payload of {envelope.kind}: {'; '.join(_problems(error))}") from error
 
     def template_loaders(self) -> list[BaseLoader]:
-        """Those of plugins that were loaded later come first, so that they can override a template."""
+        """Each once. Those of plugins that were loaded later come first, so that they can override a template."""
         loaders = [loader for _, found in self._collect("register_template_loaders") for loader in found]
-        return loaders[::-1]
+        return list(dict.fromkeys(loaders[::-1]))
 
     def middlewares(self) -> list[TaskiqMiddleware]:
         return [middleware for _, found in self._collect("register_middlewares") for middleware in found]
 
     def health_checks(self) -> list[HealthCheck]:
         return [check for _, found in self._collect("register_health_checks") for check in found]
+
+    def samples(self) -> list[Sample]:
+        """Those of all plugins, in the order in which they were loaded."""
+        return [sample for _, found in self._collect("register_samples") for sample in found]
+
+    def unsubscribers(self) -> dict[str, Unsubscriber]:
+        """By plugin, each with its plugin's settings."""
+        return {
+            name: replace(unsubscriber, settings=self._settings_of[name])
+            for name, found in self._collect("register_unsubscribers")
+            for unsubscriber in found
+        }
 
     def has_hook(self, hook: str) -> bool:
         """Whether any plugin listens; who notifies often asks once, when all plugins are loaded."""

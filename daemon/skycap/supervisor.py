@@ -29,17 +29,18 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 async def supervise(daemon: Daemon) -> None:
     """Run the daemon until SIGTERM or SIGINT, then drain it; a second signal hands the running jobs back at once.
 
-    Raises what a part that died raised.
+    SIGHUP has the admin's templates read again. Raises what a part that died raised.
     """
     faulthandler.enable()  # the watchdog's SIGABRT then leaves every stack in the journal
     notifier = Notifier()
     stop = asyncio.Event()
-    async with AsyncExitStack() as closing, _signals(stop) as hurry:
+    reload = asyncio.Event()
+    async with AsyncExitStack() as closing, _signals(stop, reload) as hurry:
         await _start(daemon, closing)
         await _tell_plugins_of_the_start(daemon, stop)
         if not stop.is_set():
             notifier.ready(_status(daemon), http_url=daemon.http.url if daemon.http else "")
-        async with _companions(daemon, notifier):
+        async with _companions(daemon, notifier, reload):
             await _until_stopped(daemon, stop)
             notifier.stopping(f"draining: {_status(daemon)}")
             await _drain(daemon, notifier, hurry)
@@ -139,8 +140,8 @@ async def _tell_plugins_of_the_end(daemon: Daemon, grace: timedelta) -> None:
 
 
 @asynccontextmanager
-async def _signals(stop: asyncio.Event) -> AsyncGenerator[asyncio.Event]:
-    """The first stop signal sets ``stop``, a further one the event that this yields."""
+async def _signals(stop: asyncio.Event, reload: asyncio.Event) -> AsyncGenerator[asyncio.Event]:
+    """The first stop signal sets ``stop``, a further one the event that this yields; SIGHUP sets ``reload``."""
     hurry = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -149,19 +150,21 @@ async def _signals(stop: asyncio.Event) -> AsyncGenerator[asyncio.Event]:
 
     for each in _STOP_SIGNALS:
         loop.add_signal_handler(each, received)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
     try:
         yield hurry
     finally:
-        for each in _STOP_SIGNALS:
+        for each in (*_STOP_SIGNALS, signal.SIGHUP):
             loop.remove_signal_handler(each)
 
 
 @asynccontextmanager
-async def _companions(daemon: Daemon, notifier: Notifier) -> AsyncGenerator[None]:
+async def _companions(daemon: Daemon, notifier: Notifier, reload: asyncio.Event) -> AsyncGenerator[None]:
     """What runs beside the worker, and ends with it."""
     tasks = [
         asyncio.create_task(notifier.feed_watchdog(lambda: _is_alive(daemon)), name="watchdog"),
         asyncio.create_task(_report(daemon, notifier), name="status"),
+        asyncio.create_task(_reload(daemon, notifier, reload), name="reload"),
     ]
     try:
         yield
@@ -169,6 +172,17 @@ async def _companions(daemon: Daemon, notifier: Notifier) -> AsyncGenerator[None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _reload(daemon: Daemon, notifier: Notifier, wanted: asyncio.Event) -> None:
+    while True:
+        await wanted.wait()
+        wanted.clear()
+        notifier.reloading()
+        if daemon.templates is not None:
+            await asyncio.to_thread(daemon.templates.reload)  # all are compiled anew, which takes a while
+        _log.info("templates read again; other settings are as they were at the start")
+        notifier.ready(_status(daemon), http_url=daemon.http.url if daemon.http else "")
 
 
 async def _report(daemon: Daemon, notifier: Notifier) -> None:

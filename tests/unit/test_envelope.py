@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skycap.envelope import LARGEST_BYTES, Envelope
+from skycap.client import BaseClient
+from skycap.envelope import Envelope
 from skycap.errors import PayloadTooLarge, Undecodable
+from skycap.payload import LARGEST_BYTES, Payload
 
 WHEN = datetime(2026, 11, 23, 6, 0, 0, 123000, tzinfo=UTC)
 ENVELOPE = Envelope(
@@ -67,3 +69,15 @@ def test_an_envelope_over_the_limit_is_refused_with_both_sizes() -> None:
         PayloadTooLarge, match=r"k: the job is 262,\d\d\d bytes, the limit is 262,144; store large data"
     ):
         large.to_json()
+
+
+class Album(Payload, kind="send-album", largest_bytes=2 * LARGEST_BYTES):
+    pictures: str
+
+
+def test_a_kind_may_allow_more_than_others_and_what_was_accepted_can_be_written_again() -> None:
+    client = BaseClient()
+    data = client.envelope(Album(pictures="x" * LARGEST_BYTES)).to_json()
+    assert Envelope.from_json(data).to_json() == data
+    with pytest.raises(PayloadTooLarge, match=f"the limit is {2 * LARGEST_BYTES:,}"):
+        client.envelope(Album(pictures="x" * 2 * LARGEST_BYTES)).to_json()

@@ -69,13 +69,13 @@ def test_a_naive_moment_is_utc() -> None:
 
 
 def test_a_moment_names_its_clock() -> None:
-    assert TURKISH.datetime_(EVENING, zone="Europe/Istanbul") == "25 Aralık 2026 Cuma 01:30 (Türkiye Saati)"
+    assert TURKISH.datetime_(EVENING, zone="Europe/Istanbul") == "25 Aralık 2026 Cuma 01:30 (İstanbul, GMT+03:00)"
     english = ENGLISH.datetime_(EVENING, "long", zone="Europe/London").replace("\u202f", " ")
-    assert english == "December 24, 2026, 10:30 PM (United Kingdom Time)"
+    assert english == "December 24, 2026, 10:30 PM (London, GMT+00:00)"
 
 
 def test_a_moment_without_a_zone_names_the_one_it_has() -> None:
-    assert TURKISH.datetime_(EVENING.replace(tzinfo=None)).endswith("22:30 (Eş Güdümlü Evrensel Zaman)")
+    assert TURKISH.datetime_(EVENING.replace(tzinfo=None)).endswith("22:30 (GMT+00:00)")
     assert TURKISH.datetime_(EVENING.astimezone(timezone(timedelta(hours=5)))).endswith("03:30 (GMT+05:00)")
 
 
@@ -103,3 +103,22 @@ def test_a_count_is_a_whole_number(count: object) -> None:
         ENGLISH.nights(count)
     with pytest.raises(TypeError, match="number takes an int or a Decimal"):
         ENGLISH.number(count)
+
+
+def test_a_country_has_a_name_in_each_language() -> None:
+    assert [formats.country("TR") for formats in (ENGLISH, TURKISH, ARABIC)] == ["Türkiye", "Türkiye", "تركيا"]
+    assert [formats.country("Turkey") for formats in (ENGLISH, TURKISH)] == ["Türkiye", "Türkiye"]
+    assert ENGLISH.country("Atlantis") == "Atlantis"
+
+
+def test_a_value_is_kept_from_words_that_run_the_other_way() -> None:
+    assert ARABIC.isolated("+90 232 000") == "\u2068+90 232 000\u2069"
+    assert ENGLISH.isolated("+90 232 000") == "+90 232 000"
+
+
+def test_a_minus_stays_at_its_number_from_right_to_left() -> None:
+    assert ARABIC.money(Decimal("-350.5"), "TRY") == "\u200f\u200e-350.50\u200f\u00a0TRY"
+
+
+def test_no_line_ends_within_a_time() -> None:
+    assert ARABIC.time(EVENING, zone="Europe/Istanbul") == "1:30\u00a0ص"

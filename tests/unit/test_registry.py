@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
@@ -14,7 +14,20 @@ from pydantic import BaseModel
 from structlog.testing import capture_logs
 from taskiq import SmartRetryMiddleware, TaskiqMiddleware
 
-from skycap import Context, Health, InvalidPayload, JobType, Payload, Plugin, PluginError, UnknownKind, hookimpl, ok
+from skycap import (
+    Context,
+    Health,
+    InvalidPayload,
+    JobType,
+    Payload,
+    Plugin,
+    PluginError,
+    Sample,
+    UnknownKind,
+    UnsubscribeContext,
+    hookimpl,
+    ok,
+)
 from skycap.context import RunningJob
 from skycap.discovery import PluginChoice, load
 from skycap.envelope import Envelope
@@ -23,7 +36,9 @@ from skycap.health import HealthCheck
 from skycap.outcome import Completed, Outcome
 from skycap.registry import Registry
 from skycap.schedule import Schedule
+from skycap.unsubscribing import Unsubscriber
 
+SHIPPED = frozenset({"accounts", "bookings", "mails", "payments", "price-alerts"})
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 JOB = RunningJob(id="1", kind="say-hello", queue="default", attempt=1, max_attempts=3, enqueued_at=NOW)
 
@@ -52,6 +67,16 @@ plugin = Plugin("hello", settings=HelloSettings, templates=DictLoader({"hello.tx
 @plugin.job()
 async def say_hello(ctx: Context[HelloSettings], payload: Hello) -> str:
     return f"{ctx.settings.greeting}, {payload.first_name}"
+
+
+@plugin.samples
+def samples() -> Iterable[Sample]:
+    return [Sample(name="ada", payload=Hello(first_name="Ada"))]
+
+
+@plugin.unsubscribe()
+async def stop_greeting(ctx: UnsubscribeContext[Any], who: Mapping[str, str]) -> None:
+    del ctx, who
 
 
 @plugin.health_check
@@ -198,6 +223,14 @@ class Observer:
         return [HealthCheck(name="observer.eyes", plugin="observer", check=voice)]
 
     @hookimpl
+    def register_samples(self) -> Iterable[Sample]:
+        return [Sample(name="wave", payload=Hello(first_name="Ada"))]
+
+    @hookimpl
+    def register_unsubscribers(self) -> Iterable[Unsubscriber]:
+        return [Unsubscriber(plugin="observer", stop=stop_greeting)]
+
+    @hookimpl
     async def daemon_started(self, worker_id: str) -> None:
         self.told.append(f"started {worker_id}")
 
@@ -235,6 +268,14 @@ async def test_every_hook_is_called_with_what_it_asks_for(registry: Registry) ->
     assert observer.told == ["started w", "began 1", "Completed in 0:00:01"]
     assert mail["X-Observed"] == "yes"
     assert [check.name for check in registry.health_checks()] == ["hello.voice", "observer.eyes"]
+    assert [sample.kind for sample in registry.samples()] == ["say-hello", "say-hello"]
+    stopped = registry.unsubscribers()
+    assert (stopped["hello"].settings, stopped["observer"].settings) == (HelloSettings(greeting="Merhaba"), None)
+
+
+def test_a_plugin_has_one_answer_to_a_guest_who_unsubscribes() -> None:
+    with pytest.raises(TypeError, match="plugin hello has an unsubscribe function already"):
+        plugin.unsubscribe()(stop_greeting)
 
 
 async def test_a_failing_hook_is_logged_with_its_plugin_and_stops_no_other(registry: Registry) -> None:
@@ -312,7 +353,7 @@ def job_started(job): ...
 
 
 def choice(folder: Path, **options: Any) -> PluginChoice:
-    return PluginChoice(folder=folder, disabled=frozenset({"bookings"}), **options)
+    return PluginChoice(folder=folder, disabled=SHIPPED, **options)
 
 
 def test_a_folder_of_modules_is_loaded_in_order_of_their_names(plugins_folder: Path) -> None:
@@ -350,7 +391,7 @@ def test_a_required_plugin_that_fails_stops_the_start(plugins_folder: Path) -> N
 
 
 def test_a_required_plugin_that_is_not_there_stops_the_start(plugins_folder: Path) -> None:
-    with pytest.raises(PluginError, match="required_plugins: there is no plugin 'wave'; loaded: bookings"):
+    with pytest.raises(PluginError, match="required_plugins: there is no plugin 'wave'; loaded: accounts, bookings"):
         load(choice(plugins_folder, required=frozenset({"wave"})))
 
 
@@ -361,5 +402,5 @@ def test_settings_for_a_plugin_that_is_not_there_stop_the_start(plugins_folder: 
 
 def test_a_disabled_plugin_is_not_even_imported(plugins_folder: Path) -> None:
     (plugins_folder / "broken.py").write_text("raise SystemExit")
-    registry = load(PluginChoice(folder=plugins_folder, disabled=frozenset({"broken", "bookings"})))
+    registry = load(PluginChoice(folder=plugins_folder, disabled=SHIPPED | {"broken"}))
     assert registry.plugins == []

@@ -60,7 +60,7 @@ def test_a_problem_in_a_macro_names_the_template_of_the_macro() -> None:
 
 @pytest.mark.parametrize(
     "expression",
-    ["1 / 0", "x.__class__", "x.append(3)", "x[0].real.missing", "x + 1", "'%d' % x", "[x] | sum", "range(10000000)"],
+    ["1 / 0", "x[0].real.missing", "x + 1", "'%d' % x", "[x] | sum"],
 )
 def test_whatever_an_expression_does_is_a_failure_of_its_template(expression: str) -> None:
     assert failure(mail(text=f"\n\n{{{{ {expression} }}}}"), x=[1, 2]).startswith("a/mail/body.txt.j2:3: ")

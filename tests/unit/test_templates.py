@@ -8,10 +8,12 @@ from decimal import Decimal
 from threading import Barrier
 
 import pytest
+from jinja2 import DictLoader
 
 from skycap.errors import ConfigurationError, TemplateFailed
-from skycap.services.message import RenderedMail
-from tests.support.mails import booking, confirmation_mail
+from skycap.services.message import Document, RenderedMail
+from skycap.services.templates import Templates
+from tests.support.mails import BRAND, booking, confirmation_mail
 from tests.support.templates import TURKISH, mail, render, templates
 
 
@@ -118,3 +120,33 @@ def test_a_subject_is_one_line(evil: str) -> None:
 def test_an_empty_subject_is_refused() -> None:
     with pytest.raises(TemplateFailed, match=r"^a/mail/subject\.txt\.j2: the subject is empty$"):
         render(mail(subject="{% if false %}x{% endif %}\n"))
+
+
+def test_what_a_mail_says_is_put_together_once() -> None:
+    counted: list[int] = []
+
+    def count() -> int:
+        counted.append(1)
+        return len(counted)
+
+    source = mail(text="{{ mail.number }}", html="<p>{{ mail.number }}</p>", subject="{{ mail.number }}")
+    facts = {"a/mail/facts.txt.j2": "{% set number = count() %}"}
+    made = render(source | facts, count=count)
+    assert (made.subject, made.text) == ("1", "1\n")
+    assert "<p>1</p>" in made.html
+
+
+def test_each_template_in_the_folder_attachments_makes_a_file_unless_it_is_blank() -> None:
+    files = {
+        "a/mail/attachments/notes.txt.j2": "{{ _('Hello %(name)s', name='Ada') }}",
+        "a/mail/attachments/nothing.txt.j2": "{% if false %}x{% endif %}\n",
+    }
+    made = templates(mail() | files, {"locale/tr.po": TURKISH}).render("a/mail", locale="tr", variables={})
+    assert made.documents == (Document(filename="notes.txt", source="Merhaba Ada\n"),)
+
+
+def test_every_language_that_has_a_catalogue_is_offered() -> None:
+    catalogues = {f"locale/{name}.po": TURKISH for name in ("tr", "de", "pt_BR")}
+    made = Templates([DictLoader(mail() | catalogues)], brand=BRAND)
+    assert sorted(made.locales) == ["de", "en", "pt-BR", "tr"]
+    assert made.render("a/mail", locale="pt_br", variables={}).locale == "pt-BR"

@@ -27,6 +27,10 @@ class Notifier:
         """Jobs are taken. ``http_url`` is for a parent that is not systemd, which ignores names that start with X_."""
         self._send("READY=1", f"STATUS={status}", f"X_SKYCAP_HTTP={http_url}")
 
+    def reloading(self) -> None:
+        """A reload has begun; ``ready`` ends it."""
+        self._send("RELOADING=1")
+
     def status(self, status: str) -> None:
         self._send(f"STATUS={status}")
 

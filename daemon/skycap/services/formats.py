@@ -6,7 +6,9 @@ import datetime as dt
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from babel import Locale, dates, numbers, units
 from jinja2 import Undefined
@@ -31,6 +33,8 @@ class Formats:
             "datetime": self.datetime_,
             "number": self.number,
             "nights": self.nights,
+            "country": self.country,
+            "isolated": self.isolated,
         }
 
     def money(self, amount: object, currency: object) -> str:
@@ -41,8 +45,16 @@ class Formats:
             raise _wrong("money", currency, "a currency code")
         if not amount.is_finite():
             raise ValueError(f"money takes an amount, not {amount}")
+        if amount < 0 and self._is_rtl:
+            return self._negative(numbers.format_currency(-amount, currency, locale=self._locale))
         # CLDR's currency spacing, which Babel leaves out: KWD12.346 has a no-break space between code and amount.
         return _LETTER_THEN_DIGIT.sub("\u00a0", numbers.format_currency(amount, currency, locale=self._locale), count=1)
+
+    @staticmethod
+    def _negative(positive: str) -> str:
+        """The minus stays at the number: CLDR's own shows ``TRY 350.50-``, or the currency on the other side."""
+        number, _, currency = positive.lstrip("\u200f").partition("\u00a0")
+        return f"\u200f\u200e-{number}\u200f\u00a0{currency}"
 
     def date(self, value: object, length: Length = "full", *, zone: str | dt.tzinfo | None = None) -> str:
         """``Thursday, December 24, 2026``; a datetime is first taken to ``zone``, a date belongs to none."""
@@ -56,10 +68,11 @@ class Formats:
         """``19:30`` in ``zone``, which it does not name."""
         if not isinstance(value, dt.datetime):
             raise _wrong("time", value, "a datetime")
-        return dates.format_time(_in_zone(value, zone), length, locale=self._locale)
+        # CLDR leaves a common blank in some languages; a line must not end within a time.
+        return dates.format_time(_in_zone(value, zone), length, locale=self._locale).replace(" ", "\u00a0")
 
     def datetime_(self, value: object, length: Length = "full", *, zone: str | dt.tzinfo | None = None) -> str:
-        """``Thursday, December 24, 2026, 7:30 PM (Türkiye Time)``: a moment always says which clock it is read from."""
+        """``December 24, 2026, 7:30 PM (Istanbul, GMT+03:00)``: a moment always says which clock it is read from."""
         if not isinstance(value, dt.datetime):
             raise _wrong("datetime", value, "a datetime")
         local = _in_zone(value, zone)
@@ -79,10 +92,43 @@ class Formats:
             raise _wrong("nights", count, "a whole number")
         return units.format_unit(count, "duration-night", locale=self._locale)
 
+    def country(self, name: object) -> str:
+        """``Türkiye`` for TR and for Turkey, in the language's own words; what is no country stays as it is."""
+        if not isinstance(name, str):
+            raise _wrong("country", name, "a text")
+        code = _codes_of_countries().get(name.strip().casefold(), name.strip())
+        return self._locale.territories.get(code) or name
+
+    def isolated(self, value: object) -> str:
+        """Keeps a value in a line of text from the words around it, where these run from right to left.
+
+        ``Phone: +90 232 …`` would show the digits in another order there (Unicode UAX #9, 2.4).
+        """
+        if isinstance(value, Undefined):
+            raise _wrong("isolated", value, "a text")
+        return f"\u2068{value}\u2069" if self._is_rtl else str(value)
+
+    @property
+    def _is_rtl(self) -> bool:
+        return self._locale.text_direction == "rtl"
+
     def _zone_name(self, moment: dt.datetime) -> str:
-        # Asked for a moment, CLDR answers with an offset for many zones; asked for the zone, with a name people know.
-        of = moment if isinstance(moment.tzinfo, dt.timezone) else moment.tzinfo
-        return dates.get_timezone_name(of, locale=self._locale)
+        """``Istanbul, GMT+03:00``; the city is left out where the zone is but an offset.
+
+        CLDR's own names of zones are right in some languages only: Russian has "summer time" in winter.
+        """
+        offset = dates.get_timezone_gmt(moment, locale=self._locale)
+        if not isinstance(moment.tzinfo, ZoneInfo) or "/" not in moment.tzinfo.key:
+            return offset
+        city = dates.get_timezone_location(moment.tzinfo, locale=self._locale, return_city=True)
+        return f"{city}, {offset}" if not self._is_rtl else f"{city}، {offset}"
+
+
+@cache
+def _codes_of_countries() -> dict[str, str]:
+    """By their English names, in lower case; TR has had two."""
+    names = Locale("en").territories
+    return {name.casefold(): code for code, name in names.items() if code.isalpha()} | {"turkey": "TR"}
 
 
 def _in_zone(moment: dt.datetime, zone: str | dt.tzinfo | None) -> dt.datetime:

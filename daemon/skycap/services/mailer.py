@@ -1,6 +1,6 @@
 """MailService: renders a mail, asks the ledger whether it may be sent, and sends it; each meaning once.
 
-    render → begin → build → before_send → MAIL, RCPT, DATA → dot → message → sent
+    compose → pace → begin → message → sign → MAIL, RCPT, DATA → dot → body → sent
 
 A template error touches nothing. From the dot on, a send is carried to its end even when its job is cancelled:
 stopping there would leave a mail of which nobody knows.
@@ -9,22 +9,22 @@ stopping there would leave a mail of which nobody knows.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import timedelta
-from email.message import EmailMessage
-from email.utils import parseaddr
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 import structlog
 
-from skycap.context import Log, Mailer, OnUnknown, RunningJob
-from skycap.errors import ConfigurationError, MailRefused, PermanentError, Unavailable
+from skycap.context import MAIL_MAX_AGE, Attachment, Log, Mailer, OnUnknown, RunningJob
+from skycap.errors import MailRefused, MailSuppressed, PermanentError, QueueStopped, Snooze, Unavailable
+from skycap.services.composer import Composer, Composition
 from skycap.services.ledger import (
     STALE_AFTER,
     Held,
@@ -32,13 +32,15 @@ from skycap.services.ledger import (
     LedgerLost,
     MailLedger,
     Proceed,
+    Suppressed,
     message_id_of,
     recipient_hash_of,
 )
-from skycap.services.message import RenderedMail, build_message
 from skycap.services.recipient import Recipient
 from skycap.services.replies import Deferred, OutcomeUnknown, SmtpRefused, one_line
+from skycap.services.return_path import ReturnPath
 from skycap.services.smtp import SmtpPool
+from skycap.services.suppressions import Suppressions
 
 _log: Log = structlog.get_logger(__name__)
 
@@ -48,34 +50,52 @@ _RECORDING_PAUSES = tuple(timedelta(seconds=seconds) for seconds in (0.1, 0.2, 0
 """Between the attempts to write down what the server said: 11 s, in which PostgreSQL has restarted or failed over."""
 
 
-class Renderer(Protocol):
-    """What turns a template into a mail; raises TemplateFailed."""
+class Unsubscribing(Protocol):
+    """Where guests go to have no more of such mails."""
 
-    def render(self, template: str, *, locale: str | None, variables: Mapping[str, object]) -> RenderedMail: ...
+    async def link(self, plugin: str, who: Mapping[str, str], *, locale: str | None) -> str | None:
+        """An address of the web; None when guests cannot reach the daemon."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sending:
+    """How mails leave, where an installation has it otherwise than usual.
+
+    ``sign`` is given the finished message. ``pace`` is asked before each mail, by recipient domain and by what the
+    mail means, how long it has to wait. ``idempotency_header`` is one by which the server knows a second copy.
+    """
+
+    sign: Callable[[bytes], Awaitable[bytes]] | None = None
+    pace: Callable[[str, str], Awaitable[timedelta]] | None = None
+    idempotency_header: str | None = None
 
 
 class MailService:
     """Sends the mails of all jobs of this process.
 
-    ``sender`` is the From address, with or without a name; its domain becomes that of the Message-IDs. ``before_send``
-    is given each message before it leaves, and may add headers.
+    The sender's domain becomes that of the Message-IDs. Without ``return_path``, bounces go to the sender.
     """
 
     def __init__(
         self,
         *,
-        templates: Renderer,
+        composer: Composer,
         ledger: MailLedger,
         smtp: SmtpPool,
-        sender: str,
-        before_send: Callable[[EmailMessage], Awaitable[None]],
+        suppressions: Suppressions | None = None,
+        return_path: ReturnPath | None = None,
+        unsubscribing: Unsubscribing | None = None,
+        sending: Sending | None = None,
     ) -> None:
-        self._templates = templates
+        self.composer = composer
+        self._unsubscribing = unsubscribing
         self._ledger = ledger
         self._smtp = smtp
-        self._sender = sender
-        self._envelope_sender = _envelope_sender(sender)
-        self._before_send = before_send
+        self._sender = composer.letterhead.address
+        self._suppressions = suppressions
+        self._return_path = return_path
+        self._sending = sending or Sending()
         # A mail is not abandoned as long as somebody may still be waiting for the server to confirm it.
         self._stale_after = max(STALE_AFTER, smtp.data_timeout + timedelta(minutes=1))
         self._underway: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -84,23 +104,45 @@ class MailService:
         """The mailer of one run of a job; ``claim`` is greater in each later run of the same job."""
         return _JobMailer(self, job=job, claim=claim, plugin=plugin)
 
-    def render(self, template: str, *, locale: str | None, variables: Mapping[str, object]) -> RenderedMail:
-        return self._templates.render(template, locale=locale, variables=variables)
-
     def message_id_of(self, key: str, *, kind: str) -> str:
-        return message_id_of(key, kind=kind, domain=self._envelope_sender.rpartition("@")[2])
+        return message_id_of(key, kind=kind, domain=self._sender.rpartition("@")[2])
+
+    async def link(self, plugin: str, who: Mapping[str, str], *, locale: str | None) -> str | None:
+        """Where the guest of a mail unsubscribes; see Unsubscribing."""
+        return await self._unsubscribing.link(plugin, who, locale=locale) if self._unsubscribing else None
+
+    async def return_token_of(self, key: str, recipient_hash: str) -> str | None:
+        return await self._return_path.token_of(key, recipient_hash) if self._return_path else None
 
     async def send(self, mail: _Mail) -> str:
         """Send it unless it was sent before, and return its Message-ID. Two of one key follow one another."""
         async with self._underway.setdefault(mail.intent.key, asyncio.Lock()):
-            answer = await self._ledger.begin(mail.intent, on_unknown=mail.on_unknown, stale_after=self._stale_after)
+            await self._wait_for_turn(mail)
+            if self._sending.idempotency_header is not None:
+                mail = replace(mail, on_unknown="resend")  # the server drops the second copy
+            answer = await self._ledger.begin(
+                mail.intent,
+                on_unknown=mail.on_unknown,
+                stale_after=self._stale_after,
+                repeat_after=mail.repeat_after,
+            )
             if isinstance(answer, Proceed):
                 await self._carry_through(mail, answer)
             elif isinstance(answer, Held):
                 raise _held(answer.message_id)
+            elif isinstance(answer, Suppressed):
+                raise _suppressed(answer)
             else:
                 _log.info("mail not sent again", **mail.fields(answer.message_id))
             return answer.message_id
+
+    async def _wait_for_turn(self, mail: _Mail) -> None:
+        if self._sending.pace is None:
+            return
+        domain = (mail.recipient.ascii_address or mail.recipient.address).rpartition("@")[2]
+        delay = await self._sending.pace(domain, mail.intent.key)
+        if delay > timedelta(0):
+            raise Snooze(delay, "as many mails as allowed go to this domain already")
 
     async def _carry_through(self, mail: _Mail, first: Proceed) -> None:
         """Send it. Before the dot a cancellation takes effect at once, after it when the end is known."""
@@ -122,13 +164,16 @@ class MailService:
         started = time.perf_counter()
         try:
             reply = await self._smtp.deliver(
-                await self._built(mail, first),
-                sender=self._envelope_sender,
-                recipient=mail.recipient.address,
+                await self._message(mail, first),
+                sender=self._envelope_sender(mail),
+                recipient=mail.recipient,
                 before_dot=before_dot,
             )
-        except (PermanentError, Deferred) as error:
+        except Deferred as error:
+            raise await self._put_off(mail, first, error) from error
+        except PermanentError as error:
             await self._record_refusal(mail, error)
+            await self._note_refused_recipient(mail, first, error)
             raise
         except OutcomeUnknown as error:
             raise await self._outcome_unknown(mail, first.message_id, error) from error
@@ -136,22 +181,49 @@ class MailService:
         duration_ms = round(1000 * (time.perf_counter() - started))
         _log.info("mail sent", **mail.fields(first.message_id), smtp_code=reply.code, duration_ms=duration_ms)
 
-    async def _built(self, mail: _Mail, first: Proceed) -> bytes:
-        message = build_message(
-            mail.rendered,
-            sender=self._sender,
-            recipient=mail.recipient.address,
+    def _envelope_sender(self, mail: _Mail) -> str:
+        token = mail.intent.verp_token
+        return self._sender if self._return_path is None or token is None else self._return_path.sender_of(token)
+
+    async def _message(self, mail: _Mail, first: Proceed) -> bytes:
+        header = self._sending.idempotency_header
+        message = await self.composer.message(
+            mail.composition,
+            recipient=mail.recipient,
             message_id=first.message_id,
             date=first.date,
+            headers={} if header is None else {header: _idempotency_key(first.message_id)},
         )
-        await self._before_send(message)
-        return message.as_bytes()
+        return message if self._sending.sign is None else await self._sending.sign(message)
+
+    async def _put_off(self, mail: _Mail, first: Proceed, error: Deferred) -> Unavailable | MailRefused:
+        """``error``, or that the mail is given up. What stops all mails is no reason to give up one."""
+        age = datetime.now(UTC) - first.trying_since
+        if age < mail.max_age or isinstance(error, QueueStopped):
+            await self._record_refusal(mail, error)
+            return error
+        given_up = MailRefused(f"given up: put off for {_hours(age)}, at last by: {error}")
+        await self._record_refusal(mail, given_up)
+        return given_up
 
     async def _record_refusal(self, mail: _Mail, error: PermanentError | Deferred) -> None:
         reply = error.reply if isinstance(error, Deferred | SmtpRefused) else None
         move = self._ledger.deferred if isinstance(error, Deferred) else self._ledger.failed
         code, text = (reply.code, reply.text) if reply else (None, one_line(str(error)))
         await self._record(mail, partial(move, mail.intent, code=code, text=text))
+
+    async def _note_refused_recipient(self, mail: _Mail, first: Proceed, error: PermanentError) -> None:
+        """An address that does not exist is on its way to the suppression list."""
+        if self._suppressions is None or not isinstance(error, SmtpRefused) or not error.recipient_gone:
+            return
+        try:
+            is_listed = await self._suppressions.refused(
+                mail.intent.recipient_hash, message_id=first.message_id, detail=str(error.reply)
+            )
+        except Unavailable:
+            return  # the next refusal tells the same
+        if is_listed:
+            _log.warning("recipient suppressed, as it was refused again", **mail.fields(first.message_id))
 
     async def _outcome_unknown(
         self, mail: _Mail, message_id: str, error: OutcomeUnknown
@@ -195,14 +267,65 @@ class _JobMailer:
         key: str | None = None,
         locale: str | None = None,
         on_unknown: OnUnknown = "resend",
+        max_age: timedelta = MAIL_MAX_AGE,
+        unsubscribe: Mapping[str, str] | None = None,
+        attachments: Sequence[Attachment] = (),
         **variables: object,
     ) -> str:
         recipient = Recipient.parse(to)
-        rendered = self._service.render(template, locale=locale, variables=variables)
+        composer = self._service.composer
+        if unsubscribe is None:
+            composition = composer.rendered(template, locale=locale, variables=variables, attachments=attachments)
+        else:
+            link = await self._service.link(self._plugin, unsubscribe, locale=locale)
+            composition = composer.subscribed(
+                template, locale=locale, variables=variables, attachments=attachments, unsubscribe_url=link
+            )
+        return await self._service.send(
+            _Mail(
+                intent=await self._intent(recipient, key, template=template, locale=locale),
+                plugin=self._plugin,
+                composition=composition,
+                recipient=recipient,
+                on_unknown=on_unknown,
+                max_age=max_age,
+            )
+        )
+
+    async def send_written(
+        self,
+        to: str,
+        /,
+        *,
+        subject: str,
+        html: str,
+        text: str,
+        key: str | None = None,
+        repeat_after: timedelta | None = None,
+        on_unknown: OnUnknown = "resend",
+        max_age: timedelta = MAIL_MAX_AGE,
+        attachments: Sequence[Attachment] = (),
+    ) -> str:
+        recipient = Recipient.parse(to)
+        return await self._service.send(
+            _Mail(
+                intent=await self._intent(recipient, key, template="", locale=None),
+                plugin=self._plugin,
+                composition=self._service.composer.written(
+                    subject=subject, html=html, text=text, attachments=attachments
+                ),
+                recipient=recipient,
+                on_unknown=on_unknown,
+                max_age=max_age,
+                repeat_after=repeat_after,
+            )
+        )
+
+    async def _intent(self, recipient: Recipient, key: str | None, *, template: str, locale: str | None) -> Intent:
         recipient_hash = recipient_hash_of(recipient.address)
         # A job may send one template to several people, so that job and template alone do not say what a mail means.
         key = _pseudonymous(key or f"{self._job.id}:{template}:{recipient_hash[:16]}")
-        intent = Intent(
+        return Intent(
             key=key,
             message_id=self._service.message_id_of(key, kind=self._job.kind),
             kind=self._job.kind,
@@ -211,9 +334,7 @@ class _JobMailer:
             recipient_hash=recipient_hash,
             template=template,
             locale=locale,
-        )
-        return await self._service.send(
-            _Mail(intent=intent, plugin=self._plugin, rendered=rendered, recipient=recipient, on_unknown=on_unknown)
+            verp_token=await self._service.return_token_of(key, recipient_hash),
         )
 
 
@@ -223,9 +344,11 @@ class _Mail:
 
     intent: Intent
     plugin: str
-    rendered: RenderedMail
+    composition: Composition
     recipient: Recipient
     on_unknown: OnUnknown
+    max_age: timedelta
+    repeat_after: timedelta | None = None
 
     def fields(self, message_id: str | None = None) -> dict[str, object]:
         """What a log line says of it. ``message_id`` is the first intent's, if that is known."""
@@ -249,21 +372,26 @@ async def _end_of(task: asyncio.Task[None]) -> None:
 def _held(message_id: str) -> PermanentError:
     return PermanentError(
         f"mail {message_id} may have arrived, and is not to arrive twice: look for it in the mail server's log, "
-        "then set its state in skycap.mail_ledger to 'sent', or to 'deferred' to send it again"
+        "then `skycap mail ledger mark-sent`, or `skycap mail ledger resend` to send it again"
     )
+
+
+def _suppressed(answer: Suppressed) -> MailSuppressed:
+    return MailSuppressed(
+        f"mail {answer.message_id} is not sent, since its recipient is on the suppression list ({answer.reason}); "
+        "`skycap mail suppressions remove` takes an address off it"
+    )
+
+
+def _idempotency_key(message_id: str) -> str:
+    """Short, since a long one would be folded, and some providers compare what they see."""
+    return hashlib.sha256(message_id.encode()).hexdigest()[:32]
+
+
+def _hours(age: timedelta) -> str:
+    return f"{age / timedelta(hours=1):.1f} h"
 
 
 def _pseudonymous(key: str) -> str:
     """``key`` with a hash for each address in it: the ledger keeps keys for ever, and addresses not at all."""
     return _ADDRESS.sub(lambda found: recipient_hash_of(found[0])[:32], key)
-
-
-def _envelope_sender(sender: str) -> str:
-    problem = f"the sender {sender!r} is no mail address: write name@domain, or Some Name <name@domain>, in ASCII"
-    try:
-        address = Recipient.parse(parseaddr(sender)[1]).ascii_address
-    except MailRefused as error:
-        raise ConfigurationError(problem) from error
-    if address is None:
-        raise ConfigurationError(problem)
-    return address

@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import css_inline
-from babel import Locale, UnknownLocaleError
-from babel.support import Translations
-from jinja2 import (
-    BaseLoader,
-    ChoiceLoader,
-    Environment,
-    StrictUndefined,
-    TemplateError,
-    TemplateNotFound,
-    TemplateSyntaxError,
-    nodes,
-)
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+import structlog
+from jinja2 import BaseLoader, DictLoader, Environment, TemplateError, TemplateNotFound, TemplateSyntaxError, nodes
 
-from skycap.errors import ConfigurationError, TemplateFailed
-from skycap.services.catalogues import read_catalogue
-from skycap.services.formats import Formats
-from skycap.services.message import RenderedMail
+from skycap.context import Log
+from skycap.errors import TemplateFailed
+from skycap.services.environments import SOURCE_LANGUAGE, NamedByTemplate, environments, listed
+from skycap.services.message import Document, RenderedMail
+
+_log: Log = structlog.get_logger(__name__)
 
 SUBJECT, TEXT, HTML = "subject.txt.j2", "body.txt.j2", "body.html.j2"
-"""The three templates of a mail; what else lies in its folder is its own business."""
+"""The three templates of a mail; what else lies in its folder is its own business, except the next two."""
+
+FACTS = "facts.txt.j2"
+"""What the mail says, put together once: the others know what it sets as ``mail`` (``mail.headline``)."""
+
+ATTACHMENTS = "attachments"
+"""Each template in this folder of a mail makes a file of its name: ``attachments/booking.ics.j2``, a booking.ics."""
 
 _PARTS = (SUBJECT, TEXT, HTML)
-
-SOURCE_LANGUAGE: Final = "en"
-"""What the templates themselves are written in, and what every other locale falls back to."""
 
 # What an expression in a template can raise; MemoryError and its like are no template's fault.
 _PROBLEMS = (TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -49,88 +45,89 @@ _BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 class Templates:
     """Renders the mails of all plugins; several threads may render at once.
 
-    ``loaders`` are asked in order, for templates and for ``locale/LOCALE.po`` alike. ``brand`` has ``name``,
-    ``website`` and ``support_email``. Of ``locales``, those without a catalogue are not offered, so that a mail
-    never has the words of one language and the dates of another. Raises TemplateFailed for a broken catalogue.
+    ``loaders`` are asked in order, for templates and for ``locale/LOCALE.po`` alike. ``brand`` has what BrandSettings
+    has; its ``logo`` is what an ``img`` shows, or blank. ``locales`` are all that have a catalogue. A file in
+    ``overrides`` takes the place of the shipped one of the same name, if it can be used; such files are an admin's, not
+    an installed package's, and so run in a sandbox. Raises TemplateFailed for a broken catalogue.
     """
 
     def __init__(
-        self, loaders: Sequence[BaseLoader], *, brand: Mapping[str, str], locales: Sequence[str] = ("en", "tr")
+        self,
+        loaders: Sequence[BaseLoader],
+        *,
+        brand: Mapping[str, str],
+        locales: Sequence[str] | None = None,
+        overrides: Path | None = None,
     ) -> None:
-        self._loader = _NamedByTemplate(loaders)
-        # One environment for each locale: nothing that is translated, or cached, can meet another language.
-        self._environments: dict[str, Environment] = {}
-        for tag in (SOURCE_LANGUAGE, *locales):
-            environment = _environment(self._loader, tag, brand)
-            if environment is not None:
-                self._environments[tag] = environment
+        self._loaders = loaders
+        self._brand = brand
+        self._locales = locales
+        self._overrides = overrides
         self._inliner = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
+        self._stock = self._stocked()
 
     @property
     def locales(self) -> tuple[str, ...]:
         """The locales that a mail can be written in, English first."""
-        return tuple(self._environments)
+        return tuple(self._stock.environments)
 
     def render(self, template: str, *, locale: str | None, variables: Mapping[str, object]) -> RenderedMail:
         """The mail ``template`` (``bookings/confirmation``) in ``locale``, or the nearest: tr-TR, tr, en.
 
         Raises TemplateFailed, naming template, line and problem, rather than return half a mail.
         """
-        tag = self._nearest(locale)
-        environment = self._environments[tag]
+        stock = self._stock
+        tag = stock.nearest(locale)
+        environment = stock.environments[tag]
+        if template in stock.with_facts:
+            variables = {**variables, "mail": stock.module(environment, f"{template}/{FACTS}", variables)}
         return RenderedMail(
-            subject=_one_line(self._rendered(environment, f"{template}/{SUBJECT}", variables), template),
-            text=_plain(self._rendered(environment, f"{template}/{TEXT}", variables)),
-            html=self._inlined(self._rendered(environment, f"{template}/{HTML}", variables), template),
+            subject=_one_line(stock.rendered(environment, f"{template}/{SUBJECT}", variables), template),
+            text=_plain(stock.rendered(environment, f"{template}/{TEXT}", variables)),
+            html=self._inlined(stock.rendered(environment, f"{template}/{HTML}", variables), template),
             locale=tag,
+            documents=tuple(_documents(stock, environment, template, variables)),
         )
+
+    def page(self, template: str, *, locale: str | None, variables: Mapping[str, object]) -> str:
+        """The HTML of one template (``unsubscribe/page.html.j2``) that is shown in a browser."""
+        stock = self._stock
+        return _plain(stock.rendered(stock.environments[stock.nearest(locale)], template, variables))
 
     def check(self) -> None:
         """Compile every template in every locale, and see that what they extend and include is there.
 
         Raises TemplateFailed for the first problem, and for a mail that lacks one of its three templates.
         """
-        names = self._names()
-        for environment in self._environments.values():
-            for name in sorted(names):
-                self._check_template(environment, name, names)
-        for folder in sorted(
-            {folder for folder, _, part in (name.rpartition("/") for name in names) if part in _PARTS}
-        ):
-            missing = [part for part in _PARTS if f"{folder}/{part}" not in names]
-            if missing:
-                raise TemplateFailed(f"{folder}: the mail has no {' and no '.join(missing)}")
+        self._stock.check()
 
-    def _nearest(self, locale: str | None) -> str:
-        offered = {tag.casefold(): tag for tag in self._environments}
-        wanted = (locale or "").replace("_", "-").casefold()
-        while wanted:
-            if wanted in offered:
-                return offered[wanted]
-            wanted = wanted.rpartition("-")[0]
-        return SOURCE_LANGUAGE
+    def reload(self) -> None:
+        """Take the overrides as they are now; one that cannot be used leaves what was shipped in its place."""
+        self._stock = self._stocked()
 
-    def _names(self) -> frozenset[str]:
-        try:
-            return frozenset(name for name in self._loader.list_templates() if name.endswith(".j2"))
-        except TypeError as error:
-            raise TemplateFailed(f"{error}; give a PackageLoader, FileSystemLoader or DictLoader") from error
+    def _stocked(self) -> _Stock:
+        """With the overrides that work with all others; each of the rest is logged and left out."""
+        overrides = {} if self._overrides is None else _read(self._overrides)
+        while overrides:
+            stock = None
+            try:
+                stock = self._stock_with(overrides)
+                stock.check()
+            except TemplateFailed as error:
+                # The problem may show in a shipped template that extends the broken one.
+                name = _blamed(str(error), overrides)
+                _log.error("template override refused; the shipped one stays", template=name, problem=str(error))
+                del overrides[name]
+            else:
+                return stock
+        return self._stock_with({})
 
-    def _check_template(self, environment: Environment, name: str, names: frozenset[str]) -> None:
-        try:
-            environment.get_template(name)
-            source = self._loader.get_source(environment, name)[0]
-            for line, reference in _references(environment.parse(source, name)):
-                if reference not in names:
-                    raise TemplateFailed(f"{name}:{line}: there is no template {reference}")
-        except _PROBLEMS as error:
-            raise self._failure(error, name, environment) from error
-
-    def _rendered(self, environment: Environment, name: str, variables: Mapping[str, object]) -> str:
-        try:
-            return environment.get_template(name).render(variables)
-        except _PROBLEMS as error:
-            raise self._failure(error, name, environment) from error
+    def _stock_with(self, overrides: Mapping[str, str]) -> _Stock:
+        loader = NamedByTemplate([DictLoader(overrides), *self._loaders] if overrides else self._loaders)
+        return _Stock(
+            loader=loader,
+            environments=environments(loader, brand=self._brand, locales=self._locales, is_sandboxed=bool(overrides)),
+        )
 
     def _inlined(self, html: str, template: str) -> str:
         try:
@@ -139,6 +136,72 @@ class Templates:
             raise TemplateFailed(f"{template}/{HTML}: the styles cannot be inlined: {error}") from error
         # What is kept of the styles now comes first, and a browser looks for the charset in 1,024 bytes only.
         return inlined.replace("<head>", '<head><meta charset="utf-8">', 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stock:
+    """All templates as they were read once."""
+
+    loader: NamedByTemplate
+    environments: Mapping[str, Environment]
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return frozenset(name for name in listed(self.loader) if name.endswith(".j2"))
+
+    @cached_property
+    def attachments(self) -> dict[str, list[str]]:
+        """Mail → file names of the templates of its attachments."""
+        return _attachments(self.names)
+
+    @cached_property
+    def with_facts(self) -> frozenset[str]:
+        """The mails that have FACTS."""
+        return frozenset(name.removesuffix(f"/{FACTS}") for name in self.names if name.endswith(f"/{FACTS}"))
+
+    def nearest(self, locale: str | None) -> str:
+        offered = {tag.casefold(): tag for tag in self.environments}
+        wanted = (locale or "").replace("_", "-").casefold()
+        while wanted:
+            if wanted in offered:
+                return offered[wanted]
+            wanted = wanted.rpartition("-")[0]
+        return SOURCE_LANGUAGE
+
+    def rendered(self, environment: Environment, name: str, variables: Mapping[str, object]) -> str:
+        try:
+            return environment.get_template(name).render(variables)
+        except _PROBLEMS as error:
+            raise self._failure(error, name, environment) from error
+
+    def module(self, environment: Environment, name: str, variables: Mapping[str, object]) -> object:
+        """What a template sets, as attributes."""
+        try:
+            return environment.get_template(name).make_module(dict(variables))
+        except _PROBLEMS as error:
+            raise self._failure(error, name, environment) from error
+
+    def check(self) -> None:
+        """See Templates.check."""
+        for environment in self.environments.values():
+            for name in sorted(self.names):
+                self._check_template(environment, name)
+        for folder in sorted(
+            {folder for folder, _, part in (name.rpartition("/") for name in self.names) if part in _PARTS}
+        ):
+            missing = [part for part in _PARTS if f"{folder}/{part}" not in self.names]
+            if missing:
+                raise TemplateFailed(f"{folder}: the mail has no {' and no '.join(missing)}")
+
+    def _check_template(self, environment: Environment, name: str) -> None:
+        try:
+            environment.get_template(name)
+            source = self.loader.get_source(environment, name)[0]
+            for line, reference in _references(environment.parse(source, name)):
+                if reference not in self.names:
+                    raise TemplateFailed(f"{name}:{line}: there is no template {reference}")
+        except _PROBLEMS as error:
+            raise self._failure(error, name, environment) from error
 
     def _failure(self, error: Exception, name: str, environment: Environment) -> TemplateFailed:
         """``error`` as one line that names the template, the line, the problem and what stands there."""
@@ -150,49 +213,45 @@ class Templates:
         if place is None:
             return TemplateFailed(f"{name}: {problem}")
         name, line = place
-        source = self._loader.get_source(environment, name)[0].splitlines()
+        source = self.loader.get_source(environment, name)[0].splitlines()
         return TemplateFailed(f"{name}:{line}: {problem}, in: {source[line - 1].strip()}")
 
 
-class _NamedByTemplate(ChoiceLoader):
-    """Says ``bookings/confirmation/body.txt.j2`` in tracebacks, where other loaders would say a path, or nothing."""
-
-    load = BaseLoader.load  # ChoiceLoader's own asks the other loaders, and never comes past get_source
-
-    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool] | None]:
-        source, _, is_fresh = super().get_source(environment, template)
-        return source, template, is_fresh
-
-
-def _environment(loader: ChoiceLoader, tag: str, brand: Mapping[str, str]) -> Environment | None:
-    """An environment that speaks ``tag``; None when no loader has its catalogue, and it is not English."""
-    try:
-        locale = Locale.parse(tag, sep="-")
-    except (UnknownLocaleError, ValueError) as error:
-        raise ConfigurationError(f"locale {tag!r} is not known: write it like 'tr' or 'pt-BR'") from error
-    environment = ImmutableSandboxedEnvironment(
-        loader=loader,
-        autoescape=_is_html,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=["jinja2.ext.i18n"],
-        auto_reload=False,  # a mail is made of the templates that were checked at start
-    )
-    catalogue = read_catalogue(loader.loaders, locale, environment)
-    if catalogue is None and locale.language != SOURCE_LANGUAGE:
-        return None
-    environment.policies["ext.i18n.trimmed"] = True
-    # The extension adds this method when it is loaded, which no type checker sees.
-    cast("Any", environment).install_gettext_translations(catalogue or Translations(), newstyle=True)
-    environment.filters.update(Formats(locale).filters())
-    # Jinja's own globals are all that pyright expects in there.
-    cast("dict[str, Any]", environment.globals).update(brand=dict(brand), lang=tag, dir=locale.text_direction)
-    return environment
+def _documents(
+    stock: _Stock, environment: Environment, template: str, variables: Mapping[str, object]
+) -> Iterator[Document]:
+    """One for each template of an attachment that has anything to say."""
+    for name in stock.attachments.get(template, ()):
+        source = _plain(stock.rendered(environment, f"{template}/{ATTACHMENTS}/{name}", variables))
+        if source.strip():
+            yield Document(filename=name.removesuffix(".j2"), source=source)
 
 
-def _is_html(name: str | None) -> bool:
-    return name is not None and name.endswith(".html.j2")
+def _read(folder: Path) -> dict[str, str]:
+    """The templates and catalogues in ``folder``, which need not exist; one that is no text is logged and left out."""
+    found: dict[str, str] = {}
+    for file in sorted((*folder.rglob("*.j2"), *folder.glob("locale/*.po"))):
+        name = file.relative_to(folder).as_posix()
+        try:
+            found[name] = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            _log.error("template override refused; the shipped one stays", template=name, problem=str(error))
+    return found
+
+
+def _blamed(problem: str, overrides: Mapping[str, str]) -> str:
+    """The override that ``problem`` begins with, else the first one: each round must leave one out."""
+    return next((name for name in overrides if problem.startswith(f"{name}:")), next(iter(overrides)))
+
+
+def _attachments(names: Iterable[str]) -> dict[str, list[str]]:
+    """Mail → file names of the templates of its attachments, in the order of the alphabet."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(names):
+        mail, folder, file = name.rpartition(f"/{ATTACHMENTS}/")
+        if folder and "/" not in file:
+            found.setdefault(mail, []).append(file)
+    return found
 
 
 def _references(template: nodes.Template) -> Iterator[tuple[int, str]]:

@@ -23,6 +23,7 @@ from skycap.settings.database import DatabaseAddress
 from skycap.settings.jobs import JobSettings
 from skycap.settings.layers import Key, Layer, Provenance
 from skycap.settings.limits import LimitSettings, unknown_limit
+from skycap.settings.mail import MailSettings
 from skycap.settings.masking import masked_table
 from skycap.settings.queues import QueueSettings, backend_queues, merged_queues
 from skycap.settings.section import Name
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     database: DatabaseSettings = DatabaseSettings()
     smtp: SmtpSettings = SmtpSettings()
+    mail: MailSettings = MailSettings()
     http: HttpSettings = HttpSettings()
     worker: WorkerSettings = WorkerSettings()
     queues: dict[Name, QueueSettings] = Field(default_factory=backend_queues)

@@ -9,9 +9,13 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from skycap.settings.addresses import BindAddress, RedisAddress, SmtpAddress
+from skycap.settings.colors import checked_color
 from skycap.settings.contacts import checked_mailbox, checked_website
 from skycap.settings.database import DatabaseAddress
 from skycap.settings.section import DAY_SECONDS, Section
+
+_LIGHT_GROUND, _DARK_GROUND = "#f6f0e8", "#352b25"
+"""Of the mails' panels and page, in base/layout.html.j2: the grounds on which the brand's colours show least."""
 
 
 class RedisSettings(Section):
@@ -222,6 +226,26 @@ class BrandSettings(Section):
     name: str = Field(default="skycap travel", min_length=1, max_length=100, description="Its name.")
     website: str = Field(default="https://example.com", description="Where links in mails lead, http:// or https://.")
     support_email: str = Field(default="support@example.com", description="Where mails tell a customer to write to.")
+    address: str = Field(
+        default="", max_length=300, description="A line at the foot of each mail: the company's legal name and address."
+    )
+    color: str = Field(default="#9a3f26", description="Of links, buttons and its name, on white: #rrggbb.")
+    color_dark: str = Field(default="#f3a586", description="The same in dark mode, on near-black: #rrggbb.")
+    logo: Path | None = Field(
+        default=None,
+        description="A picture (PNG, JPEG or GIF, at most 100 kB) that mails carry and show instead of the name.",
+        examples=["/etc/skycap/logo.png"],
+    )
+
+    @field_validator("color")
+    @classmethod
+    def _color(cls, color: str) -> str:
+        return checked_color(color, ground=_LIGHT_GROUND, lighter_or_darker="darker")
+
+    @field_validator("color_dark")
+    @classmethod
+    def _color_dark(cls, color: str) -> str:
+        return checked_color(color, ground=_DARK_GROUND, lighter_or_darker="lighter")
 
     @field_validator("website")
     @classmethod

@@ -2,43 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date, datetime, time
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Any
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
-from jinja2 import PackageLoader
-from pydantic import AfterValidator, BaseModel, ConfigDict, EmailStr, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from skycap import Context, Discard, Payload, Plugin
-from skycap_travel.facts import facts
-from skycap_travel.rows import BOOKING_OF_USER, BookingRow, BookingType
+from skycap import Context, Discard, Payload, Plugin, Sample
+from skycap_travel.addresses import MailAddress
+from skycap_travel.content.calendar_entries import calendar_entries
+from skycap_travel.content.itinerary import STAYS, itinerary
+from skycap_travel.content.reservations import structured_data
+from skycap_travel.metadata.facts import count, first_when, is_true, map_link, names
+from skycap_travel.metadata.moments import ZoneName, nights_between
+from skycap_travel.rows import BOOKING_OF_USER, BookingRow, BookingType, Id
+from skycap_travel.templates import TEMPLATES
+
+_REFERENCE = "{reference}"
+_MOST_PASSENGERS = 9  # airlines take no more in one booking
 
 
-def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:  # OSError: a folder of zones, such as Europe
-        raise ValueError(f"there is no time zone {name!r}; give an IANA name such as Europe/Istanbul") from error
-    return name
+def _link(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme != "https" or not parts.netloc or _REFERENCE not in parts.path + parts.query + parts.fragment:
+        raise ValueError(
+            f"{address!r} leads to no booking; write it like https://www.example.com/bookings/{_REFERENCE}"
+        )
+    return address
 
 
 class BookingsSettings(BaseModel):
     """``[plugins.bookings]``. ``time_zone`` is the one that dates and times of bookings are shown in.
 
-    The backend stores moments, and does not store where a booking takes place. Its guests, and nearly all of its
-    places, are in Türkiye; a time in a mail therefore always names its zone.
+    The backend stores moments, and does not store where a booking takes place, unless metaData has a ``timeZone``. Its
+    guests, and nearly all of its places, are in Türkiye; a time in a mail therefore always names its zone.
+
+    ``manage_url`` is where a guest sees and changes a booking: an https:// address with ``{reference}`` in it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    time_zone: Annotated[str, AfterValidator(_known_zone)] = "Europe/Istanbul"
+    time_zone: ZoneName = "Europe/Istanbul"
+    manage_url: Annotated[str, AfterValidator(_link)] | None = None
 
 
-plugin = Plugin("bookings", settings=BookingsSettings, templates=PackageLoader("skycap_templates", ""))
-
-Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
-"""A cuid today; whatever the backend uses tomorrow, it is printable ASCII without blanks."""
+plugin = Plugin("bookings", settings=BookingsSettings, templates=TEMPLATES)
 
 
 class SendBookingConfirmation(Payload, kind="send-booking-confirmation", queue="email", priority=1):
@@ -46,7 +55,7 @@ class SendBookingConfirmation(Payload, kind="send-booking-confirmation", queue="
 
     booking_id: Id
     user_id: Id
-    user_email: Annotated[EmailStr, Field(max_length=254)]
+    user_email: MailAddress
     booking_type: BookingType
 
 
@@ -56,57 +65,59 @@ async def send_booking_confirmation(ctx: Context[BookingsSettings], payload: Sen
     if record is None:
         raise Discard(f"booking {payload.booking_id} does not exist or is not user {payload.user_id}'s")
     booking = BookingRow.from_record(record)
+    if payload.user_email.casefold() != booking.guest_email.strip().casefold():
+        # It is what the guest typed for this booking; neither address is for a log.
+        ctx.log.info("the payload's mail address is not the user's")
+        await ctx.note("sent to the address of the payload, which is not the user's")
     message_id = await ctx.mailer.send(
         payload.user_email,
         "bookings/confirmation",
         key=f"booking-confirmation:{booking.reference}:{booking.status}",
         locale=booking.language,
         on_unknown="resend",
-        **confirmation(booking, ZoneInfo(ctx.settings.time_zone)),
+        **confirmation(booking, ZoneInfo(ctx.settings.time_zone), manage_url=ctx.settings.manage_url),
     )
     return {"messageId": message_id}
 
 
-@dataclass(frozen=True, kw_only=True)
-class When:
-    """A day at the place; ``moment`` is None when only the day was stored, or only the day is meant."""
-
-    day: date
-    moment: datetime | None
-
-
-def confirmation(booking: BookingRow, zone: ZoneInfo) -> dict[str, object]:
-    """The variables of the template ``bookings/confirmation``."""
-    starts, ends = (_when(moment, booking.booking_type, zone) for moment in (booking.check_in, booking.check_out))
+def confirmation(booking: BookingRow, zone: ZoneInfo, *, manage_url: str | None = None) -> dict[str, Any]:
+    """The variables of the template ``bookings/confirmation``; ``zone`` is that of places which name none."""
+    meta_data = booking.meta_data
+    trip = itinerary(booking, zone)
+    guests = booking.guest_count or count(meta_data, _PARTY)
+    link = manage_url.replace(_REFERENCE, quote(booking.reference, safe="")) if manage_url else None
     return {
         "booking": booking,
-        "facts": facts(booking.booking_type, booking.meta_data),
-        "starts": starts,
-        "ends": ends,
-        "nights": _nights(starts, ends) if booking.booking_type in _STAYS else None,
-        "zone": zone,
+        "facts": trip.main.facts,
+        "starts": trip.main.starts,
+        "ends": trip.main.ends,
+        "arrives": trip.arrives,
+        "nights": nights_between(trip.main.starts, trip.main.ends) if booking.booking_type in STAYS else None,
+        "guests": guests,
+        "flights": trip.flights,
+        "pieces": trip.pieces,
+        "included": trip.included,
+        "passengers": names(meta_data, _PASSENGERS, at_most=_MOST_PASSENGERS),
+        "deadline": first_when(meta_data, _DEADLINE, trip.zone, elsewhere=trip.zone),
+        "needs_passport": is_true(meta_data, "passportRequired", "requiresPassport"),
+        "needs_visa": is_true(meta_data, "visaRequired", "requiresVisa"),
+        "map_url": map_link(trip.main.facts),
+        "manage_url": link,
+        "structured_data": structured_data(booking, trip, guests=guests, manage_url=link),
+        "calendar_entries": calendar_entries(booking, trip),
     }
 
 
-_STAYS = {BookingType.HOTEL, BookingType.PACKAGE}
+_PARTY = ("partySize", "party", "guests", "guestCount", "numberOfGuests", "pax", "passengerCount", "passengers")
+_PASSENGERS = ("passengers", "travellers", "travelers", "guestNames")
+_DEADLINE = (
+    *("cancellationDeadline", "freeCancellationUntil", "cancelBy", "cancellation.deadline", "cancellation.until"),
+    *("cancellationPolicy.deadline", "cancellationPolicy.freeUntil"),
+)
 
 
-def _when(moment: datetime | None, booking_type: str, zone: ZoneInfo) -> When | None:
-    """Midnight UTC is how the backend stores a date alone, so it means that date, whatever the zone.
+@plugin.samples
+def samples() -> Iterable[Sample]:
+    from skycap_travel import samples
 
-    Any other moment is read in ``zone``; there, too, midnight is a date alone. Stays have a day, never a moment: when
-    the room is ready is the hotel's rule, not the booking's. What really begins at one of these midnights loses its
-    time in the mail, but never gains a wrong one.
-    """
-    if moment is None:
-        return None
-    if moment.time() == time():
-        return When(day=moment.date(), moment=None)
-    local = moment.astimezone(zone)
-    is_day = local.time() == time() or booking_type in _STAYS
-    return When(day=local.date(), moment=None if is_day else moment)
-
-
-def _nights(starts: When | None, ends: When | None) -> int | None:
-    nights = (ends.day - starts.day).days if starts and ends else 0
-    return nights if nights > 0 else None
+    return samples.bookings()

@@ -135,11 +135,17 @@ async def test_kinds_and_plugins_are_listed_with_the_broken_one(site: Site, plug
     (plugins_folder / "broken.py").write_text("import nowhere_to_be_found")
     site.plugins_dir = plugins_folder
     kinds = (await skycap("kinds", "--config", site.config, "--json")).json
-    assert [kind["kind"] for kind in kinds] == ["send-booking-confirmation"]
-    assert kinds[0]["payload"]["required"] == ["bookingId", "userId", "userEmail", "bookingType"]
+    required = {kind["kind"]: kind["payload"]["required"] for kind in kinds}
+    assert required == {
+        "send-booking-confirmation": ["bookingId", "userId", "userEmail", "bookingType"],
+        "send-email": ["to", "subject", "html"],
+        "send-payment-receipt": ["userId", "bookingId"],
+        "send-price-alert": ["alertId", "userId", "entityType", "entityId", "oldPrice", "newPrice"],
+        "send-welcome-email": ["userEmail", "userName"],
+    }
     plugins = (await skycap("plugins", "list", "--config", site.config, "--json")).json
     assert {plugin["name"]: plugin["error"] for plugin in plugins} == {
-        "bookings": None,
+        **dict.fromkeys(("accounts", "bookings", "mails", "payments", "price-alerts")),
         "broken": "ModuleNotFoundError: No module named 'nowhere_to_be_found'",
     }
 

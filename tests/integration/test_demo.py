@@ -37,7 +37,8 @@ async def test_the_demo_delivers_a_booking_confirmation(home: dict[str, str]) ->
     )
     mail = _mail(job["file"])
     assert mail["Message-ID"] == job["messageId"]
-    assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
+    parts = [part.get_content_type() for part in mail.walk() if not part.is_multipart()]
+    assert parts == ["text/plain", "text/html", "text/calendar"]
 
 
 def _mail(file: str) -> EmailMessage:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import ValidationError
 
+from skycap.outcome import Discarded
+from skycap.testing import Performed, perform
 from skycap_travel.bookings import (
     BookingsSettings,
     SendBookingConfirmation,
-    When,
     confirmation,
     plugin,
+    send_booking_confirmation,
 )
-from skycap_travel.facts import facts
+from skycap_travel.metadata.facts import facts
+from skycap_travel.metadata.moments import When, written, zone_called
 from skycap_travel.rows import BookingType, read_object
-from tests.support.mails import ISTANBUL, TEMPLATES, booking
+from tests.support.mails import ISTANBUL, RECORD, TEMPLATES, booking
 
 WIRE = {
     "bookingId": "cmq1bk0a7000108l4h3f1c9d2",
@@ -196,3 +200,137 @@ def test_a_row_keeps_codes_that_are_new_to_it() -> None:
     assert mail.subject == "Your booking BK-2026-7F3K9Q"
     assert "Booking: Ege\n" in mail.text
     assert not {"CRUISE", "ON_HOLD", "CASH"} & set(mail.text.split())
+
+
+class OneRow:
+    """A database whose every query brings one record, or none."""
+
+    def __init__(self, record: Mapping[str, Any] | None) -> None:
+        self._record = record
+
+    async def fetchrow(self, query: str, *args: object) -> Mapping[str, Any] | None:
+        del query, args
+        return self._record
+
+
+async def confirmed(
+    record: Mapping[str, Any] | None, *, address: str = "ayse@example.com", **settings: str
+) -> Performed:
+    payload = SendBookingConfirmation.model_validate(WIRE | {"userEmail": address})
+    database: Any = OneRow(record)
+    return await perform(send_booking_confirmation, payload, settings=BookingsSettings(**settings), db=database)
+
+
+async def test_a_mail_to_another_address_than_the_users_is_sent_there_and_noted_without_either() -> None:
+    done = await confirmed(RECORD, address="deniz@example.com")
+    assert [mail.to for mail in done.mails] == ["deniz@example.com"]
+    assert done.notes == ["sent to the address of the payload, which is not the user's"]
+    same = await confirmed(RECORD | {"guest_email": " AYSE@example.com"})
+    assert ([mail.to for mail in same.mails], same.notes) == (["ayse@example.com"], [])
+
+
+async def test_a_booking_that_is_gone_is_discarded() -> None:
+    done = await confirmed(None)
+    assert isinstance(done.outcome, Discarded)
+    assert done.mails == []
+
+
+async def test_a_link_to_the_booking_is_there_where_the_settings_have_one() -> None:
+    linked = await confirmed(RECORD | {"reference": "BK/1 ü"}, manage_url="https://www.example.com/b/{reference}")
+    assert linked.mails[0].variables["manage_url"] == "https://www.example.com/b/BK%2F1%20%C3%BC"
+    assert (await confirmed(RECORD)).mails[0].variables["manage_url"] is None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://www.example.com/{reference}",
+        "https://www.example.com/",
+        "https:///{reference}",
+        "/{reference}",
+        "https://{reference}",
+    ],
+)
+def test_a_link_that_leads_to_no_booking_is_refused_with_the_fix(address: str) -> None:
+    with pytest.raises(ValidationError, match=r"write it like https://www\.example\.com/bookings/\{reference\}"):
+        BookingsSettings(manage_url=address)
+
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "shown"),
+    [
+        ("2027-06-11", BERLIN, When(day=date(2027, 6, 11), moment=None)),
+        ("2027-06-11T00:00:00.000Z", BERLIN, When(day=date(2027, 6, 11), moment=None)),
+        ("2027-06-11T22:30:00.000Z", BERLIN, When(day=date(2027, 6, 12), moment=at("2027-06-12T00:30+02:00"))),
+        ("2027-06-11T22:30Z", None, When(day=date(2027, 6, 12), moment=at("2027-06-12T01:30+03:00"))),
+        ("2027-06-11 19:30", BERLIN, When(day=date(2027, 6, 11), moment=at("2027-06-11T19:30+02:00"))),
+        ("2027-06-11T19:30:00", None, When(day=date(2027, 6, 11), moment=at("2027-06-11T19:30"))),
+        ("2027-06-11T19:30+0100", None, When(day=date(2027, 6, 11), moment=at("2027-06-11T19:30+01:00"))),
+        ("2027-06-11T19:30+01:00", BERLIN, When(day=date(2027, 6, 11), moment=at("2027-06-11T20:30+02:00"))),
+        ("2027-02-31", BERLIN, None),
+        ("2027-06-11T25:00", BERLIN, None),
+        ("2027-06-11T19:30+30:00", BERLIN, None),
+        ("11.06.2027", BERLIN, None),
+        ("9999-12-31T23:59", BERLIN, None),
+        ("tomorrow", BERLIN, None),
+        (1_812_000_000_000, BERLIN, None),
+        (None, BERLIN, None),
+    ],
+)
+def test_a_moment_in_meta_data_is_read_on_the_clocks_of_its_place(
+    text: object, zone: ZoneInfo | None, shown: When | None
+) -> None:
+    assert written(text, zone, elsewhere=ISTANBUL) == shown
+
+
+@pytest.mark.parametrize(
+    "name", ["localtime", "posix/Europe/Berlin", "Europe", "America/Argentina", "../UTC", "Mars/Olympus", 3]
+)
+def test_a_zone_that_is_none_is_as_if_it_was_not_there(name: object) -> None:
+    assert zone_called(name) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "check_in", "meta_data", "shown"),
+    [
+        ("RESTAURANT", "2027-06-12", {"reservationTime": "19:30"}, "2027-06-12T19:30+03:00"),
+        ("RESTAURANT", "2027-06-12T16:30", {"reservationTime": "21:00"}, "2027-06-12T19:30+03:00"),
+        ("RESTAURANT", "2027-06-12", {"time": "19.30", "timeZone": "Europe/Berlin"}, "2027-06-12T19:30+02:00"),
+        ("RESTAURANT", None, {"reservationTime": "2027-06-12T19:30"}, "2027-06-12T19:30+03:00"),
+        ("RESTAURANT", None, {"reservationTime": "19:30"}, None),
+        ("CAR_RENTAL", "2027-06-12", {"pickupTime": "2027-06-12T10:00:00Z"}, "2027-06-12T13:00+03:00"),
+        ("CAR_RENTAL", "2027-06-12T09:00", {"timeZone": "Europe/Berlin"}, "2027-06-12T11:00+02:00"),
+        ("FLIGHT", "2027-06-12", {"departureTime": "08:05"}, "2027-06-12T08:05"),
+        (
+            "FLIGHT",
+            "2027-06-12",
+            {"departureTime": "08:05", "departureTimeZone": "Europe/Berlin"},
+            "2027-06-12T08:05+02:00",
+        ),
+    ],
+)
+def test_a_time_that_only_meta_data_has_belongs_to_the_day_of_the_booking(
+    kind: str, check_in: str | None, meta_data: dict[str, object], shown: str | None
+) -> None:
+    row = booking(booking_type=kind, check_in=check_in and at(check_in), meta_data=json.dumps(meta_data))
+    starts = confirmation(row, ISTANBUL)["starts"]
+    assert (starts and starts.moment) == (shown and at(shown))
+
+
+@pytest.mark.parametrize(
+    "meta_data",
+    [
+        {"flights": [{"flightNumber": "TK1972"}]},
+        {"itinerary": {"segments": [{"carrierCode": "TK", "number": 1972}]}},
+        {"itineraries": [{"segments": [{"carrierCode": "TK", "number": "1972"}]}]},
+        {"legs": [{"airline": {"iataCode": "TK"}, "flightNo": 1972}]},
+        {"outbound": {"flight": {"number": "TK-1972"}}},
+        {"slices": [{"segments": [{"flightNumber": "TK 1972"}]}], "segments": [None, 3, "x", {}, {"number": 4}]},
+    ],
+)
+def test_a_flight_is_found_wherever_it_is_listed(meta_data: dict[str, object]) -> None:
+    flights = confirmation(booking(booking_type="FLIGHT", meta_data=json.dumps(meta_data)), ISTANBUL)["flights"]
+    assert [flight.facts["flight"] for flight in flights] == ["TK 1972"]

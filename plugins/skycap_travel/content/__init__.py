@@ -1,0 +1,1 @@
+"""What mails say beyond their words: journeys, receipts, reservations for machines, entries for calendars."""

@@ -129,7 +129,7 @@ def test_commands_of_skycap_exist_with_their_options(snippet: Snippet) -> None:
 
 
 def _parse(command: click.Command, words: list[str]) -> None:
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name, found, words = command.resolve_command(click.Context(command), words)
         assert found is not None, f"there is no {name}"
         command = found

@@ -8,6 +8,7 @@ from typing import cast
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+from skycap_travel.metadata.free_form import values
 from skycap_travel.metadata.moments import When, at_clock, written, zone_called
 from skycap_travel.rows import LONGEST_LINE, BookingType, one_line
 
@@ -118,16 +119,16 @@ def _read_codes(flight: dict[str, str | None]) -> None:
 
 def first_text(meta_data: Mapping[str, object], spellings: tuple[str, ...]) -> str | None:
     """What the first of these keys with a text holds, as one line."""
-    return next(filter(None, (_text_of(value) for value in _values(meta_data, spellings))), None)
+    return next(filter(None, (_text_of(value) for value in values(meta_data, spellings))), None)
 
 
 def first_when(
     meta_data: Mapping[str, object], spellings: tuple[str, ...], zone: ZoneInfo | None, *, elsewhere: ZoneInfo
 ) -> When | None:
     """What the first of these keys with a date holds; a time alone in a further key belongs to that date."""
-    values = list(_values(meta_data, spellings))
-    found = next(filter(None, (written(value, zone, elsewhere=elsewhere) for value in values)), None)
-    for value in values if found else ():
+    held = list(values(meta_data, spellings))
+    found = next(filter(None, (written(value, zone, elsewhere=elsewhere) for value in held)), None)
+    for value in held if found else ():
         found = found and at_clock(found, value, zone)
     return found
 
@@ -146,24 +147,24 @@ def with_time(
     found = first_when(meta_data, spellings, zone, elsewhere=elsewhere)
     if found and found.day == when.day:
         return found
-    for value in _values(meta_data, spellings):
+    for value in values(meta_data, spellings):
         when = at_clock(when, value, zone)
     return when
 
 
 def first_zone(meta_data: Mapping[str, object], spellings: tuple[str, ...] = ZONE) -> ZoneInfo | None:
     """The time zone that the first of these keys with an IANA name names."""
-    return next(filter(None, (zone_called(value) for value in _values(meta_data, spellings))), None)
+    return next(filter(None, (zone_called(value) for value in values(meta_data, spellings))), None)
 
 
 def is_true(meta_data: Mapping[str, object], *spellings: str) -> bool:
     """Whether one of these keys holds true itself: a text might say "no"."""
-    return any(value is True for value in _values(meta_data, spellings))
+    return any(value is True for value in values(meta_data, spellings))
 
 
 def names(meta_data: Mapping[str, object], spellings: tuple[str, ...], *, at_most: int) -> tuple[str, ...]:
     """The people in the first list with any: texts, or objects with a name or its parts."""
-    for value in _values(meta_data, spellings):
+    for value in values(meta_data, spellings):
         people = [_person(each) for each in cast("list[object]", value)] if isinstance(value, list) else []
         if found := tuple(filter(None, people)):
             return found[:at_most]
@@ -181,7 +182,7 @@ def _person(value: object) -> str | None:
 
 def count(meta_data: Mapping[str, object], spellings: tuple[str, ...]) -> int | None:
     """The first of these keys with a number of people."""
-    found = (value for value in _values(meta_data, spellings) if isinstance(value, int) and not isinstance(value, bool))
+    found = (value for value in values(meta_data, spellings) if isinstance(value, int) and not isinstance(value, bool))
     return next((number for number in found if 0 < number <= _MOST_PEOPLE), None)
 
 
@@ -201,18 +202,6 @@ def map_link(found: Mapping[str, str | None]) -> str | None:
     place = [found["name"], found["address"], found["city"], found["country"]]
     query = urlencode({"api": 1, "query": ", ".join(filter(None, place))[:LONGEST_LINE]})
     return f"https://www.google.com/maps/search/?{query}"
-
-
-def _values(meta_data: Mapping[str, object], spellings: tuple[str, ...]) -> Iterator[object]:
-    return (_value_at(meta_data, spelling) for spelling in spellings)
-
-
-def _value_at(meta_data: Mapping[str, object], path: str) -> object:
-    key, _, rest = path.partition(".")
-    value = meta_data.get(key)
-    if not rest:
-        return value
-    return _value_at(cast("dict[str, object]", value), rest) if isinstance(value, dict) else None
 
 
 def _text_of(value: object) -> str | None:

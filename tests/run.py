@@ -53,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     verdicts = judge_all()
     heading("pytest")
     counts = Counts()
-    exit_code = int(pytest.main(["-n", str(PYTEST_WORKERS), "--dist", "loadgroup"], plugins=[counts]))
+    in_parallel = ("-n", str(PYTEST_WORKERS), "--dist", "loadscope", "--no-loadscope-reorder")
+    exit_code = int(pytest.main(list(in_parallel), plugins=[counts]))
     if any(verdict.outcome == "failed" for verdict in verdicts):
         show_again(verdicts, counts)
         return exit_code or 1

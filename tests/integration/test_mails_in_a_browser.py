@@ -13,8 +13,7 @@ from tests.support.browser import Page, browser, find_chromium
 from tests.support.previews import all_previews
 from tests.support.skips import skip
 
-# One browser, and one look at each mail, for all of these.
-pytestmark = [pytest.mark.xdist_group("browser"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.timeout(120)
 
 PHONE, WINDOW = 360, 600
 RIGHT_TO_LEFT = {"ar", "fa", "he", "ur"}

@@ -1,7 +1,7 @@
 """The obvious alternative for mails.py: a stock taskiq task that sends the same mail, on a connection of its own.
 
-It reads the booking, renders it and makes its calendar file by the same code as skycap's job does; there is no ledger, no Message-ID that
-stays the same, and no record of what became of a mail.
+It reads the booking, renders it and makes its calendar file by the same code as skycap's job does; there is no ledger,
+no Message-ID that stays the same, and no record of what became of a mail.
 """
 
 from __future__ import annotations

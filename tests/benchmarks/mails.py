@@ -322,7 +322,7 @@ async def run(mails: int, rounds: int, concurrency: int, *, say: Callable[[str],
         record = await connection.fetchrow(BOOKING_OF_USER, place.bookings[0]["id"], place.bookings[0]["user_id"])
         await connection.close()
         assert record is not None, "the bookings were just added"
-        parts = Parts(place, BookingRow.from_record(record), concurrency)
+        parts = Parts(place, BookingRow.from_record(dict(record)), concurrency)
         stack.push_async_callback(parts.close)
         say("warming up")
         for worker in (skycap, taskiq):
@@ -399,8 +399,10 @@ def as_table(results: Results) -> str:
     ]
     return "\n".join(
         [
-            f"{results.mails:,} mails a round, {len(whole)} rounds, "
-            f"concurrency {results.concurrency}, {results.cores} cores",
+            (
+                f"{results.mails:,} mails a round, {len(whole)} rounds, "
+                f"concurrency {results.concurrency}, {results.cores} cores"
+            ),
             "",
             table(["way", "mails/s", "CPU ms/mail", "connections"], rows),
             "",

@@ -324,6 +324,23 @@ async def test_a_refused_mail_has_failed(office: Office, phase: Phase) -> None:
     assert "lovelace" not in f"{refused.value!r} {refused.value.__context__!r}"
 
 
+async def test_a_fault_before_the_dot_leaves_the_mail_to_whoever_comes_next(
+    mailbox: Mailbox, database_url: str
+) -> None:
+    async def stumble(_: EmailMessage) -> None:
+        raise ZeroDivisionError("no fault of the mail")
+
+    database = DatabasePool(dsn=database_url, prepare=migrate)
+    async with opened(mailbox, database, before_send=stumble) as office:
+        with pytest.raises(ZeroDivisionError):
+            await office.send()
+        row = await office.row()
+        assert (row["state"], row["smtp_text"]) == ("deferred", "not sent: ZeroDivisionError")
+    async with opened(mailbox, DatabasePool(dsn=database_url)) as office:
+        await office.send(job="job-2")
+        assert len(office.sent()) == 1
+
+
 async def test_an_address_that_was_refused_twice_is_suppressed(mailbox: Mailbox, database_url: str) -> None:
     database = DatabasePool(dsn=database_url, prepare=migrate)
     async with opened(mailbox, database, suppressions=Suppressions(database)) as office:

@@ -154,6 +154,7 @@ def test_equal_arguments_give_equal_bytes() -> None:
     elsewhere = CREATED.astimezone(timezone(timedelta(hours=3)))
     assert made(RECEIPT) == first == made(RECEIPT, created=elsewhere)
     assert made(RECEIPT, created=CREATED + timedelta(seconds=1)) != first
+    assert made(RECEIPT, created=CREATED + timedelta(microseconds=1)) == first  # a PDF says no more than seconds
     assert read(first).trailer["/ID"] == read(made(RECEIPT)).trailer["/ID"]
 
 

@@ -177,6 +177,11 @@ class MailService:
             raise
         except OutcomeUnknown as error:
             raise await self._outcome_unknown(mail, first.message_id, error) from error
+        except Exception as error:
+            if not dot.is_set():  # nothing has left, and nobody need wait for this run any more
+                problem = f"not sent: {type(error).__name__}"
+                await self._record(mail, partial(self._ledger.deferred, mail.intent, code=None, text=problem))
+            raise
         await self._record(mail, partial(self._ledger.sent, mail.intent, code=reply.code, text=reply.text))
         duration_ms = round(1000 * (time.perf_counter() - started))
         _log.info("mail sent", **mail.fields(first.message_id), smtp_code=reply.code, duration_ms=duration_ms)

@@ -74,7 +74,9 @@ def pdf(html: str, *, title: str, locale: str, created: datetime) -> bytes:
 def _laid_out(source: Mapping[str, object], created: datetime, standards: list[PDFStandard]) -> bytes:
     # A new one each time: it forgets a layout that is no file after its first use.
     compiler = _typst().Compiler(_layout(), font_paths=_fonts(), sys_inputs={"document": json.dumps(source)})
-    made = compiler.compile(format="pdf", timestamp=created.astimezone(UTC), pdf_standards=standards)
+    made = compiler.compile(
+        format="pdf", timestamp=created.astimezone(UTC).replace(microsecond=0), pdf_standards=standards
+    )
     return cast("bytes", made)  # one file without a path is bytes
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import cache
-from typing import Literal
+from typing import Literal, cast
 from zoneinfo import ZoneInfo
 
 from babel import Locale, dates, numbers, units
@@ -97,7 +97,7 @@ class Formats:
         if not isinstance(name, str):
             raise _wrong("country", name, "a text")
         code = _codes_of_countries().get(name.strip().casefold(), name.strip())
-        return self._locale.territories.get(code) or name
+        return _territories(self._locale).get(code) or name
 
     def isolated(self, value: object) -> str:
         """Keeps a value in a line of text from the words around it, where these run from right to left.
@@ -124,10 +124,15 @@ class Formats:
         return f"{city}, {offset}" if not self._is_rtl else f"{city}، {offset}"
 
 
+def _territories(locale: Locale) -> Mapping[str, str]:
+    """Names by code. Babel does not say their types."""
+    return cast("Mapping[str, str]", locale.territories)
+
+
 @cache
 def _codes_of_countries() -> dict[str, str]:
     """By their English names, in lower case; TR has had two."""
-    names = Locale("en").territories
+    names = _territories(Locale("en"))
     return {name.casefold(): code for code, name in names.items() if code.isalpha()} | {"turkey": "TR"}
 
 

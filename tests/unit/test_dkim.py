@@ -14,7 +14,9 @@ import pytest
 from skycap.errors import ConfigurationError
 from skycap.services.dkim import DkimSigner
 
-dkim: Any = pytest.importorskip("dkim")
+dkim: Any = pytest.importorskip(
+    "dkim", reason="dkimpy has no wheel, so ./skycap does not install it: pip install dkimpy"
+)
 
 ALERT = (
     "From: Example Travel <alerts@travel.example.com>\n"

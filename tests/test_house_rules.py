@@ -31,12 +31,18 @@ VOCABULARY = (
         "job_type",
         "outcome",
         "envelope",
+        "problems",
+        "raw_payload",
+        "request",
+        "request_document",
+        "signing",
     ),
     *("context", "health", "schedule", "hookspecs", "plugin", "sample", "unsubscribing"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     VOCABULARY,
     ("engine", "services", "registry", "settings", "observe", "embedded"),
+    ("intake", "published_kinds"),
     ("client", "discovery"),
     ("installation", "mailing"),
     ("worker", "maintenance", "http"),
@@ -49,7 +55,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 ONLY_HERE = {
     "aiosmtplib": {"services"},
-    "aiohttp": {"http", "preview"},
+    "aiohttp": {"http", "preview", "client"},
     "jinja2": {"services", "plugin", "hookspecs", "registry"},
     "taskiq": {"engine", "worker", "plugin", "hookspecs", "registry"},
     "taskiq_redis": {"engine"},

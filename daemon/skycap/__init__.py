@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skycap.backoff import Backoff, exponential, fixed, linear, waits
-    from skycap.client import AsyncClient
+    from skycap.client import AsyncClient, Client, Recorder
     from skycap.context import Attachment, Context, UnsubscribeContext
     from skycap.errors import (
         Cancel,
         ConfigurationError,
         Discard,
         InvalidPayload,
+        KeyReused,
         MailRefused,
         MailSuppressed,
+        NewerPayload,
         PayloadTooLarge,
         PermanentError,
         PluginError,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from skycap.outcome import Outcome
     from skycap.payload import Payload
     from skycap.plugin import Plugin
+    from skycap.raw_payload import RawPayload
     from skycap.sample import Sample
     from skycap.unique import Unique
 
@@ -48,6 +51,7 @@ __all__ = [
     "Attachment",
     "Backoff",
     "Cancel",
+    "Client",
     "ConfigurationError",
     "Context",
     "Discard",
@@ -57,8 +61,10 @@ __all__ = [
     "Job",
     "JobState",
     "JobType",
+    "KeyReused",
     "MailRefused",
     "MailSuppressed",
+    "NewerPayload",
     "Outcome",
     "Payload",
     "PayloadTooLarge",
@@ -68,6 +74,8 @@ __all__ = [
     "QueueFull",
     "QueueStopped",
     "RateLimited",
+    "RawPayload",
+    "Recorder",
     "Refused",
     "Retry",
     "Sample",
@@ -93,6 +101,7 @@ _HOMES = {
     "Attachment": "skycap.context",
     "Backoff": "skycap.backoff",
     "Cancel": "skycap.errors",
+    "Client": "skycap.client",
     "ConfigurationError": "skycap.errors",
     "Context": "skycap.context",
     "Discard": "skycap.errors",
@@ -102,8 +111,10 @@ _HOMES = {
     "Job": "skycap.job",
     "JobState": "skycap.job",
     "JobType": "skycap.job_type",
+    "KeyReused": "skycap.errors",
     "MailRefused": "skycap.errors",
     "MailSuppressed": "skycap.errors",
+    "NewerPayload": "skycap.errors",
     "Outcome": "skycap.outcome",
     "Payload": "skycap.payload",
     "PayloadTooLarge": "skycap.errors",
@@ -113,6 +124,8 @@ _HOMES = {
     "QueueFull": "skycap.errors",
     "QueueStopped": "skycap.errors",
     "RateLimited": "skycap.errors",
+    "RawPayload": "skycap.raw_payload",
+    "Recorder": "skycap.client",
     "Refused": "skycap.errors",
     "Retry": "skycap.errors",
     "Sample": "skycap.sample",

@@ -4,7 +4,7 @@
      "priority": 1, "enqueuedAt": "2026-11-23T06:00:00.000Z", "payload": {"bookingId": "…", …}}
 
 Required: v, id, kind, payload. ``tags`` (strings) are for people to find jobs by; ``labels`` (string → string) carry
-what taskiq middlewares add, such as a trace.
+what taskiq middlewares add, such as a trace. A signed envelope has ``sig`` at its end: see ``skycap.signing``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pydantic_core import from_json, to_json
 
 from skycap.errors import PayloadTooLarge, Undecodable
 from skycap.payload import LARGEST_BYTES
+from skycap.signing import Signer
 
 _T = TypeVar("_T")
 
@@ -43,6 +44,8 @@ class Envelope:
     tags: tuple[str, ...] = ()
     largest_bytes: int = field(default=LARGEST_BYTES, compare=False)
     """What its kind allows; not on the wire. What was accepted once can be written again."""
+    signer: Signer | None = field(default=None, compare=False, repr=False)
+    """Who vouches for it; without, it is written unsigned."""
 
     def to_json(self) -> bytes:
         """Raises PayloadTooLarge over ``largest_bytes``."""
@@ -61,6 +64,8 @@ class Envelope:
         if self.tags:
             document["tags"] = self.tags
         data = _encoded(document)
+        if self.signer is not None:
+            data = self.signer.sign(data)
         if len(data) > self.largest_bytes:
             raise PayloadTooLarge(
                 f"{self.kind}: the job is {len(data):,} bytes, the limit is {self.largest_bytes:,}; "

@@ -6,7 +6,9 @@ SkycapError
 ├── Refused                 this job was not accepted; nothing was stored (exit 64)
 │   ├── UnknownKind
 │   ├── InvalidPayload
+│   ├── NewerPayload
 │   ├── PayloadTooLarge
+│   ├── KeyReused
 │   └── QueueFull           try again later (exit 75)
 ├── Unavailable             a dependency cannot be reached; trying again may help (exit 69)
 │   └── QueueStopped        nothing of the queue can go on until an admin acts: the queue is paused
@@ -67,6 +69,14 @@ class InvalidPayload(Refused):
         self.problems = problems
 
 
+class NewerPayload(Refused):
+    """The payload has a version that no loaded plugin knows yet."""
+
+
+class KeyReused(Refused):
+    """An idempotency key came again, with a request that says something else."""
+
+
 class PayloadTooLarge(Refused):
     """The envelope is larger than a queue takes."""
 
@@ -87,6 +97,7 @@ class Unavailable(SkycapError):
     def __init__(self, dependency: str, problem: str) -> None:
         super().__init__(f"{dependency}: {problem}")
         self.dependency = dependency
+        self.problem = problem
 
 
 class QueueStopped(Unavailable):

@@ -12,10 +12,11 @@ import pluggy
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from skycap.errors import InvalidPayload, PluginError, Undecodable, UnknownKind
+from skycap.errors import InvalidPayload, NewerPayload, PluginError, Undecodable, UnknownKind
 from skycap.hookspecs import PROJECT, HookSpecs
 from skycap.job_type import JobType
 from skycap.payload import Payload, PayloadSpec
+from skycap.problems import problems_of
 
 if TYPE_CHECKING:
     from jinja2 import BaseLoader
@@ -95,11 +96,32 @@ class Registry:
         try:
             payload = job_type.payload.model_validate(dict(fields))
         except ValidationError as error:
-            problems = [*_problems(error), *problems]
+            problems = [*problems_of(error), *problems]
         else:
             if not problems:
                 return payload
         raise InvalidPayload(kind, problems)
+
+    def accepted_payload(self, kind: str, fields: Mapping[str, Any], *, version: int | None = None) -> Payload:
+        """As ``checked_payload``, for fields of an older ``version`` too. Raises NewerPayload for a version to come."""
+        job_type = self.find(kind)
+        if job_type is None or version is None:
+            return self.checked_payload(kind, fields)
+        spec = job_type.payload.payload_spec
+        if version > spec.version:
+            raise NewerPayload(
+                f"{kind}: the payload has version {version}, these plugins know up to {spec.version}; "
+                "bring the daemon up to date first, or send the older version"
+            )
+        if version == spec.version:
+            return self.checked_payload(kind, fields)
+        try:
+            upgraded = _upgraded(fields, version, spec)
+        except Exception as error:
+            # The author's function may raise anything about fields that were never checked.
+            problem = f"does not fit version {version} of this kind ({type(error).__name__})"
+            raise InvalidPayload(kind, [f"payload: {problem}"]) from error
+        return self.checked_payload(kind, upgraded)
 
     def read(self, envelope: Envelope) -> tuple[JobType, Payload]:
         """The job type and payload of a job to run.
@@ -109,11 +131,14 @@ class Registry:
         job_type = self.find(envelope.kind)
         if job_type is None:
             raise UnknownKind(f"no plugin of this worker handles {envelope.kind!r}")
-        fields = _upgraded(envelope, job_type.payload.payload_spec)
+        spec = job_type.payload.payload_spec
+        if envelope.version > spec.version:
+            raise UnknownKind(f"{envelope.kind} version {envelope.version}: this worker knows up to {spec.version}")
+        fields = _upgraded(envelope.payload, envelope.version, spec)
         try:
             return job_type, job_type.payload.model_validate(fields)
         except ValidationError as error:
-            raise Undecodable(f"payload of {envelope.kind}: {'; '.join(_problems(error))}") from error
+            raise Undecodable(f"payload of {envelope.kind}: {'; '.join(problems_of(error))}") from error
 
     def template_loaders(self) -> list[BaseLoader]:
         """Each once. Those of plugins that were loaded later come first, so that they can override a template."""
@@ -187,7 +212,7 @@ class Registry:
         try:
             return cast("type[BaseModel]", model).model_validate(dict(configured))
         except ValidationError as error:
-            raise PluginError(f"plugins.{name}: {'; '.join(_problems(error))}") from error
+            raise PluginError(f"plugins.{name}: {'; '.join(problems_of(error))}") from error
 
     def _collect(self, hook: str) -> Iterator[tuple[str, Iterable[Any]]]:
         # In order of registration, which pluggy calls last.
@@ -199,25 +224,11 @@ class Registry:
         return reversed(caller.get_hookimpls())
 
 
-def _upgraded(envelope: Envelope, spec: PayloadSpec) -> dict[str, Any]:
-    if envelope.version > spec.version:
-        raise UnknownKind(f"{envelope.kind} version {envelope.version}: this worker knows up to {spec.version}")
-    fields = dict(envelope.payload)
-    for version in range(envelope.version, spec.version):
-        fields = spec.upgrades[version](fields)
+def _upgraded(payload: Mapping[str, Any], version: int, spec: PayloadSpec) -> dict[str, Any]:
+    fields = dict(payload)
+    for each in range(version, spec.version):
+        fields = spec.upgrades[each](fields)
     return fields
-
-
-def _problems(error: ValidationError) -> list[str]:
-    # The input is left out on purpose: it may be an address or a secret.
-    return [
-        f"{'.'.join(str(part) for part in problem['loc']) or 'payload'}: {_plain(problem['type'], problem['msg'])}"
-        for problem in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
-
-
-def _plain(kind: str, message: str) -> str:
-    return "is missing; give a value" if kind == "missing" else message[0].lower() + message[1:]
 
 
 def _unknown_fields(payload: type[Payload], fields: Mapping[str, Any]) -> Iterator[str]:

@@ -6,7 +6,7 @@ delays pass and rates refill when a test says so, to the millisecond.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -63,8 +63,8 @@ class ClockedLink(Link):
         """Empty the server, and begin at this time."""
         await self.pipeline([("FLUSHALL",), ("SET", "the-time-ms", now_ms)])
 
-    async def call(self, name: str, prefix: str, *arguments: str | bytes | float) -> Any:
-        return await self.command("EVAL", _with_the_tests_clock(name), 1, prefix, *arguments)
+    async def call_over(self, name: str, prefixes: Sequence[str], *arguments: str | bytes | float) -> Any:
+        return await self.command("EVAL", _with_the_tests_clock(name), len(prefixes), *prefixes, *arguments)
 
     async def pass_time(self, duration: timedelta) -> None:
         await self.command("EVAL", _LET_TIME_PASS, 0, round(duration.total_seconds() * 1000))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+QUEUES = "skycap:queues"
+"""The names of all queues that any daemon has served."""
+
 SHARED_HOLDS = "skycap:limit:holds"
 """The gates that are shut of limits that several queues share."""
 

@@ -51,12 +51,21 @@ class Link:
         # redis-py says no type of from_url. Of a pool we only need that it knows how to make a connection.
         return cls(Server(cast("Any", ConnectionPool).from_url(url, **_connection_options()).make_connection))
 
+    @property
+    def spans_queues(self) -> bool:
+        """Whether one script can work on several queues: in a cluster, each may lie on another server."""
+        return not isinstance(self._route, Cluster)
+
     async def call(self, name: str, prefix: str, *arguments: str | bytes | float) -> Any:
         """Run a script on the queue with this prefix."""
+        return await self.call_over(name, (prefix,), *arguments)
+
+    async def call_over(self, name: str, prefixes: Sequence[str], *arguments: str | bytes | float) -> Any:
+        """Run a script on the queues with these prefixes; several only where it ``spans_queues``."""
         lua = script(name)
-        (reply,) = await self._route.ask([("EVALSHA", lua.sha, 1, prefix, *arguments)])
+        (reply,) = await self._route.ask([("EVALSHA", lua.sha, len(prefixes), *prefixes, *arguments)])
         if code_of(reply) == "NOSCRIPT":
-            (reply,) = await self._route.ask([("EVAL", lua.text, 1, prefix, *arguments)])
+            (reply,) = await self._route.ask([("EVAL", lua.text, len(prefixes), *prefixes, *arguments)])
         return accepted(reply, name)
 
     async def command(self, *words: str | bytes | float) -> Any:

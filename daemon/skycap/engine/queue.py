@@ -10,17 +10,48 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from skycap.engine.keys import SHARED_HOLDS, QueueKeys
+from skycap.engine.keys import QUEUES, SHARED_HOLDS, QueueKeys
 from skycap.engine.link import Link
 from skycap.engine.policy import QueuePolicy, milliseconds
 from skycap.engine.stored import fields_of, job_of, moment, text
 from skycap.envelope import Envelope
-from skycap.errors import QueueFull
+from skycap.errors import KeyReused, QueueFull
 from skycap.job import Enqueued, Job, JobState
-from skycap.outcome import Cancelled, Completed, Discarded, HandedBack, Held, Outcome, Retry, Snoozed, Stopped
+from skycap.outcome import (
+    Cancelled,
+    Completed,
+    DeadReason,
+    Discarded,
+    HandedBack,
+    Held,
+    Outcome,
+    Retry,
+    Snoozed,
+    Stopped,
+)
 from skycap.unique import OnConflict
 
 NOW = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """The same request again, by its idempotency key, is the job that it made first; even when that has long ended.
+
+    ``digest`` is of what the request says: with another one, the key was used for something else.
+    """
+
+    key: str
+    digest: str
+    known_for: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadOnArrival:
+    """A job that cannot run, accepted by somebody who can no longer refuse it: it is kept with the reason."""
+
+    reason: DeadReason
+    error: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +64,8 @@ class NewJob:
     unique_key: str | None = None
     unique_within: timedelta | None = None
     on_conflict: OnConflict = "keep"
+    repeat: Repeat | None = None
+    dead: DeadOnArrival | None = None
 
     def options(self) -> str:
         """What most jobs do without, as the script reads it."""
@@ -43,6 +76,11 @@ class NewJob:
             options |= {"unique": self.unique_key, "conflict": self.on_conflict}
             if self.unique_within is not None:
                 options["within"] = milliseconds(self.unique_within)
+        if self.repeat is not None:
+            known = milliseconds(self.repeat.known_for)
+            options |= {"request": self.repeat.key, "digest": self.repeat.digest, "known": known}
+        if self.dead is not None:
+            options |= {"dead": self.dead.reason, "error": self.dead.error}
         return json.dumps(options) if options else ""
 
 
@@ -126,6 +164,7 @@ class Queue:
     async def configure(self) -> None:
         """Put the queue's policy in force for the whole fleet, where nothing was ``set`` over it."""
         await self._admin("configure", *_flat(self.policy.parts()))
+        await self.link.command("SADD", QUEUES, self.name)
 
     async def set(self, parts: Mapping[str, str]) -> None:
         """Change parts of the policy for the whole fleet, over restarts, until they are ``unset``."""
@@ -141,29 +180,37 @@ class Queue:
         return {name.removeprefix("set:"): value.decode() for name, value in meta.items() if name.startswith("set:")}
 
     async def add(self, jobs: Iterable[NewJob]) -> list[Enqueued]:
-        """Store jobs, all or none; raises QueueFull when they would exceed the queue's bound."""
-        arguments: list[str | bytes | int] = []
-        for job in jobs:
-            envelope = job.envelope
-            when = _when(job.when) if job.when else "0"
-            plain = job.deadline is None and job.unique_key is None
-            arguments += (
-                envelope.id,
-                envelope.kind,
-                envelope.priority,
-                when,
-                "" if plain else job.options(),
-                envelope.to_json(),
-            )
+        """Store jobs, all or none; raises QueueFull when they would exceed the queue's bound, and KeyReused."""
+        arguments = arguments_of(jobs)
         if not arguments:
             return []
-        reply = await self.link.call("add", self.keys.prefix, *arguments)
+        return self.added(await self.link.call("add", self.keys.prefix, "", *arguments))
+
+    async def check_room(self, jobs: Iterable[NewJob]) -> None:
+        """Raises QueueFull and KeyReused if the jobs could not be added now."""
+        reply = await self.link.call("add", self.keys.prefix, "?", *arguments_of(jobs))
+        if reply != 1:
+            self.added(reply)
+
+    async def add_batch(self, number: int, jobs: Iterable[NewJob]) -> None:
+        """Store the jobs of a numbered batch, unless this one or a later one was stored before. Raises QueueFull."""
+        reply = await self.link.call("add", self.keys.prefix, number, *arguments_of(jobs))
+        if reply == []:
+            raise self._is_full()
+
+    def added(self, reply: Any) -> list[Enqueued]:
+        """What the script's reply says of each job. Raises QueueFull and KeyReused: nothing was stored."""
         if not reply:
-            raise QueueFull(f"queue {self.name} is full; nothing was stored, try again later")
+            raise self._is_full()
+        if _REUSED in reply[1::3]:
+            raise KeyReused("this idempotency key came with another request before; give each request a key of its own")
         return [
             Enqueued(job_id=text(reply[i]), state=_STATES[reply[i + 1]], duplicate=reply[i + 2] == 1)
             for i in range(0, len(reply), 3)
         ]
+
+    def _is_full(self) -> QueueFull:
+        return QueueFull(f"queue {self.name} is full; nothing was stored, try again later")
 
     async def step(
         self,
@@ -335,6 +382,25 @@ class Queue:
 
 
 _STATES = {state.value.encode(): state for state in JobState}
+_REUSED = b"reused"
+
+
+def arguments_of(jobs: Iterable[NewJob]) -> list[str | bytes | int]:
+    """What the script gets of each job."""
+    arguments: list[str | bytes | int] = []
+    for job in jobs:
+        envelope = job.envelope
+        when = _when(job.when) if job.when else "0"
+        plain = job.deadline is None and job.unique_key is None and job.repeat is None and job.dead is None
+        arguments += (
+            envelope.id,
+            envelope.kind,
+            envelope.priority,
+            when,
+            "" if plain else job.options(),
+            envelope.to_json(),
+        )
+    return arguments
 
 
 def _state(word: bytes | None) -> JobState | None:

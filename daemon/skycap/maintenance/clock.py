@@ -17,6 +17,7 @@ from skycap.engine.queue import Queue
 from skycap.errors import Unavailable
 from skycap.maintenance.crontab import trigger_of
 from skycap.schedule import Schedule
+from skycap.signing import Signer
 
 _log = structlog.get_logger("skycap.clock")
 
@@ -29,8 +30,11 @@ _REDIS_AWAY = Backoff(first=timedelta(seconds=1), factor=2, longest=timedelta(se
 class Clock(BaseClient):
     """Enqueues the payloads of schedules when they are due."""
 
-    def __init__(self, schedules: Sequence[Schedule], queues: Mapping[str, Queue]) -> None:
+    def __init__(
+        self, schedules: Sequence[Schedule], queues: Mapping[str, Queue], *, signer: Signer | None = None
+    ) -> None:
         """Raises ConfigurationError for a schedule that makes no sense."""
+        super().__init__(signer=signer)
         self._schedules = {schedule.name: schedule for schedule in schedules}
         self.triggers = {schedule.name: trigger_of(schedule) for schedule in schedules}
         self._queues = queues

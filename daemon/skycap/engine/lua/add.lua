@@ -1,9 +1,16 @@
--- after: queue, lines
+-- after: queue, lines, ends
 -- Add jobs, all or none. Idempotent by id: sending the same call again adds nothing.
--- ARGV: id, kind, priority, when, options, envelope for each job. ``when`` is a delay (ms), or "@" and a time (ms).
--- options is '' or JSON: deadline (as when), unique (key), within (ms), conflict (keep, replace, debounce).
--- Returns id, state, duplicate (0 or 1) for each; or nothing at all when the queue is full.
+-- ARGV: mode, then id, kind, priority, when, options, envelope for each job.
+-- mode is '' or '?' (only look whether they could be added) or the number of a batch, of which each is added once, in order.
+-- when is a delay (ms), or "@" and a time (ms).
+-- options is '' or JSON: deadline (as when), unique (key), within (ms), conflict (keep, replace, debounce);
+-- request (key), digest, known (ms): the same request again is its first job, as long as it is known;
+-- dead (a reason), error: it goes to the dead-letter queue at once.
+-- Returns id, state, duplicate (0 or 1) for each; nothing at all when the queue is full; of one job only, with the
+-- state 'reused', when its request's key came with another digest before; 1 when there is room; 0 for a batch that was
+-- added before.
 local FIELDS = 6
+local MODE, NONE = ARGV[1], {}
 
 local function moment(when)
   local at = when:match('^@(.*)$')
@@ -12,18 +19,55 @@ end
 
 local function is_full(most)
   local new = 0
-  for i = 1, #ARGV, FIELDS do
+  for i = 2, #ARGV, FIELDS do
     new = new + 1 - redis.call('EXISTS', job(ARGV[i]))
   end
   local parked = tonumber(redis.call('HGET', META, 'parked')) or 0
   return new > 0 and redis.call('ZCARD', READY) + redis.call('ZCARD', LATER) + parked + new > most
 end
 
+local batch = tonumber(MODE)
+if batch and (tonumber(redis.call('HGET', META, 'batch')) or 0) >= batch then
+  return 0
+end
 local most = tonumber(redis.call('HGET', META, 'max_waiting'))
 if most and is_full(most) then
   return {}
 end
-local next_rank = seats(#ARGV / FIELDS)
+
+-- The job that the same request made before, with its state; nil for a request that is not known.
+local function made_by(options)
+  local known = redis.call('GET', P .. 'request:' .. options.request)
+  if not known then
+    return nil
+  end
+  local digest, id = known:match('^(%S+) (.*)$')
+  if digest ~= options.digest then
+    return id, 'reused'
+  end
+  return id, redis.call('HGET', job(id), 'state') or 'completed'
+end
+
+-- What each job is asked for with; looked at as a whole before anything is stored.
+local wishes = {}
+for i = 2, #ARGV, FIELDS do
+  if ARGV[i + 4] ~= '' then
+    local options = cjson.decode(ARGV[i + 4])
+    wishes[i] = options
+    if options.request then
+      local id, state = made_by(options)
+      if state == 'reused' then
+        return { id, state, 1 }
+      end
+    end
+  end
+end
+if MODE == '?' then
+  return 1
+elseif batch then
+  redis.call('HSET', META, 'batch', MODE)
+end
+local next_rank = seats((#ARGV - 1) / FIELDS)
 local ranks = {}
 
 local new_ids = {}
@@ -86,6 +130,12 @@ local function store(id, kind, priority, due, options, envelope)
       redis.call('SET', P .. 'unique:' .. options.unique, id)
     end
   end
+  if options.dead then
+    redis.call('HSET', key, 'envelope', envelope, 'kind', kind, 'priority', priority, 'enqueued', STAMP)
+    record_error(id, options.error)
+    to_dead(id, options.dead)
+    return 'discarded'
+  end
   if due > NOW then
     redis.call('HSET', key, 'envelope', envelope, 'kind', kind, 'priority', priority, 'enqueued', STAMP)
     to_later(id, due, 'scheduled')
@@ -101,14 +151,23 @@ end
 
 local reply = {}
 local rung = false
-for i = 1, #ARGV, FIELDS do
+for i = 2, #ARGV, FIELDS do
   local id = ARGV[i]
   local due = moment(ARGV[i + 3])
-  local options = ARGV[i + 4] == '' and {} or cjson.decode(ARGV[i + 4])
-  local state = redis.call('HGET', job(id), 'state')
-  local same = state and id
+  local options = wishes[i] or NONE
+  local same, state
+  if options.request then
+    same, state = made_by(options)
+  end
+  if not same then
+    state = redis.call('HGET', job(id), 'state')
+    same = state and id
+  end
   if not same and options.unique then
     same, state = standing_for(id, options, due, ARGV[i + 5])
+  end
+  if options.request then
+    redis.call('SET', P .. 'request:' .. options.request, options.digest .. ' ' .. (same or id), 'PX', options.known, 'NX')
   end
   local n = #reply
   if same then

@@ -17,7 +17,8 @@
 --   busy:<gate>   set     the running jobs that passed it, for its concurrency
 --   holds         zset    until when (ms) a gate is shut whatever its limit says
 --   unique:<key>  string  the job that has the key
---   meta          hash    seq, paused, parked, the queue's policy, and a count of each outcome
+--   request:<key> string  the digest of a request that was made with an idempotency key, and the id of its job
+--   meta          hash    seq, batch, paused, parked, the queue's policy, and a count of each outcome
 --   cron          hash    the newest tick (ms) that was enqueued of each schedule
 --   events        stream  what happened to jobs, the newest: state, id; state, id; …
 --   wake          list    the doorbell, at most one long

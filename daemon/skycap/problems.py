@@ -1,0 +1,20 @@
+"""Problems: what pydantic found wrong, in sentences that name the field and never repeat a value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+def problems_of(error: ValidationError) -> list[str]:
+    """One ``field: what is wrong`` each. The input is left out on purpose: it may be an address or a secret."""
+    return [
+        f"{'.'.join(str(part) for part in problem['loc']) or 'payload'}: {_plain(problem['type'], problem['msg'])}"
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+
+
+def _plain(kind: str, message: str) -> str:
+    return "is missing; give a value" if kind == "missing" else message[0].lower() + message[1:]

@@ -209,6 +209,8 @@ class Proxy:
         self.chunks = 0
         """How often something came from a client: at most as often as the clients wrote."""
         self.connections = 0
+        self.answers_to_lose = 0
+        """How many of the next answers do not arrive: instead of each, all connections break."""
         self._target = urlsplit(target)
         self._context = context
         self._flowing = asyncio.Event()
@@ -271,6 +273,10 @@ class Proxy:
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, ours: bool = False) -> None:
         while data := await source.read(65536):
             self.chunks += ours
+            if self.answers_to_lose and not ours:
+                self.answers_to_lose -= 1
+                self.cut()
+                return
             await self._flowing.wait()
             sink.write(data)
             await sink.drain()

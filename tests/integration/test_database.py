@@ -197,6 +197,19 @@ async def test_a_connection_that_is_cut_is_unavailable_and_the_next_call_gets_an
     assert await pool.fetchval("SELECT 1") == 1
 
 
+async def test_a_connection_whose_farewell_lies_unread_is_unavailable(pool: DatabasePool) -> None:
+    async def ask_after_the_cut() -> None:
+        async with pool.transaction() as transaction, pool.transaction() as other:
+            pid = await transaction.fetchval("SELECT pg_backend_pid()")
+            await other.execute("SELECT pg_terminate_backend($1)", pid)
+            await transaction.fetchval("SELECT 1")
+
+    for _ in range(20):  # whether it lies unread is the loop's choice
+        with pytest.raises(Unavailable):
+            await ask_after_the_cut()
+    assert await pool.fetchval("SELECT 1") == 1
+
+
 async def test_the_end_of_a_transaction_whose_connection_was_cut_is_unavailable(pool: DatabasePool) -> None:
     async def end_after_the_cut() -> None:
         async with pool.transaction() as transaction:

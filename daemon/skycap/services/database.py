@@ -33,7 +33,7 @@ _IDLE_IN_TRANSACTION = timedelta(minutes=1)
 
 _STATEMENT_SHOWN = 200
 
-_ASYNCPG_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+_ASYNCPG_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 _REASONS = {
     "08P01": "the server refused the protocol; PgBouncer needs ignore_startup_parameters = "
@@ -301,6 +301,11 @@ def _reaching(connection: Connection | None = None) -> Generator[None]:
     except asyncpg.InterfaceError as error:
         if connection is None or not _is_gone(connection):
             raise
+        raise Unavailable("database", _CLASSES["08"]) from error
+    except asyncpg.InternalClientError as error:
+        # What asyncpg says when the server has ended the connection and its farewell still lies in the socket.
+        if connection is not None:
+            connection.terminate()
         raise Unavailable("database", _CLASSES["08"]) from error
     except OSError as error:
         raise Unavailable("database", _network_reason(error)) from error

@@ -81,7 +81,7 @@ def translated(error: Exception) -> SkycapError | None:
                 "the database role may not enqueue; as the owner of the schema run `skycap db grant ROLE`"
             )
         case state if state == _REFUSED:
-            return Refused(str(cause).partition("\n")[0])
+            return Refused(_sentence(cause))
         case _:
             return None
 
@@ -89,6 +89,13 @@ def translated(error: Exception) -> SkycapError | None:
 def _sqlstate(error: BaseException) -> str:
     """Both asyncpg and psycopg call it sqlstate, psycopg2 pgcode."""
     return str(getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or "")
+
+
+def _sentence(error: BaseException) -> str:
+    """What is wrong, and the fix, which the function gives as the hint."""
+    hint = getattr(error, "hint", None) or getattr(getattr(error, "diag", None), "message_hint", None)
+    problem = str(error).partition("\n")[0]
+    return f"{problem}; {hint}" if hint else problem
 
 
 def _answer(row: Any, order: Order) -> Enqueued:

@@ -41,7 +41,8 @@ class PostgresTransport:
             except asyncpg.PostgresError as error:
                 known = translated(error)
                 raise known or Unavailable("database", f"it refused ({error.sqlstate})") from error
-            except (OSError, asyncpg.InterfaceError) as error:
+            except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+                # The last one is what asyncpg says when the server's farewell lies unread in the socket.
                 await self.close()
                 raise Unavailable("database", f"no answer ({type(error).__name__})") from error
         return answers(rows, orders)

@@ -117,7 +117,10 @@ class Mailer(Protocol):
 
 
 class Enqueue(Protocol):
-    """``await ctx.enqueue(payload, delay=…)``: another job, in the client's words (see AsyncClient.enqueue)."""
+    """``await ctx.enqueue(payload, delay=…)``: another job, in the client's words (see AsyncClient.enqueue).
+
+    ``tx`` is what ``ctx.db.transaction()`` gives: the job then exists if and only if that commits.
+    """
 
     async def __call__(
         self,
@@ -130,6 +133,7 @@ class Enqueue(Protocol):
         job_id: str | None = None,
         unique: Unique | None = None,
         tags: Sequence[str] = (),
+        tx: Any = None,
     ) -> Enqueued: ...
 
 

@@ -31,5 +31,5 @@ async def _add_in_one(jobs: Mapping[Queue, Sequence[NewJob]]) -> dict[str, list[
         arguments += (len(of_queue) + 1, "", *of_queue)
     refusing, *replies = await queues[0].link.call_over("add_all", [queue.keys.prefix for queue in queues], *arguments)
     if refusing:
-        queues[refusing - 1].added(replies[0])
+        queues[int(refusing) - 1].added(replies[0])
     return {queue.name: queue.added(reply) for queue, reply in zip(queues, replies, strict=True)}

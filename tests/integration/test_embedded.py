@@ -131,6 +131,14 @@ async def test_what_they_hold_survives_a_stop(made: Path) -> None:
         assert await times_kept("before the stop", running_in(made)) == (1, 1)
 
 
+async def test_started_again_they_have_the_same_address_however_long_the_folders_name_is(tmp_path: Path) -> None:
+    servers = EmbeddedServers(tmp_path / ("long" * 25), database=False)
+    async with servers:
+        before = servers.redis_url
+    async with servers:
+        assert servers.redis_url == before
+
+
 def test_they_can_be_stopped_in_another_event_loop_than_they_were_started_in(made: Path) -> None:
     servers = EmbeddedServers(made)
     asyncio.run(servers.start())

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -141,8 +142,16 @@ class DataFolder:
             path.mkdir(mode=0o700)
             self.sockets = path
         else:
-            self.sockets = Path(tempfile.mkdtemp(prefix="skycap-", dir="/tmp"))  # not TMPDIR: it may be long, too
+            self.sockets = self._make_short_folder()
             path.symlink_to(self.sockets)
+
+    def _make_short_folder(self) -> Path:
+        """The same as before where servers are started again, so that who knows their address finds them."""
+        if self.sockets != self.path / "run":
+            with suppress(FileExistsError):  # somebody else has taken the name
+                self.sockets.mkdir(mode=0o700)
+                return self.sockets
+        return Path(tempfile.mkdtemp(prefix="skycap-", dir="/tmp"))  # not TMPDIR: it may be long, too
 
     def _remove_socket_folder(self) -> None:
         """Also that of a killed run, whose leftovers would be in the way."""

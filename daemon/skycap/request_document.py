@@ -92,7 +92,7 @@ class RequestDocument(BaseModel):
         try:
             return cls.model_validate(document)
         except ValidationError as error:
-            raise InvalidPayload("request", problems_of(error)) from None
+            raise InvalidPayload("request", problems_of(error, "request")) from None
 
     def request(self) -> Request:
         """What it asks for. Raises Refused for a time more than ten years ahead."""

@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
-from skycap import Context, Payload, Plugin, Sample
-from skycap_travel.addresses import MailAddress
+from skycap import Context, Plugin, Sample
+from skycap_travel.payloads.accounts import SendWelcomeEmail
 from skycap_travel.rows import LANGUAGE_OF_ADDRESS, LANGUAGE_OF_ADDRESS_IN_ANY_CASE, one_line
 from skycap_travel.templates import TEMPLATES
+
+__all__ = ["AccountsSettings", "SendWelcomeEmail", "plugin", "send_welcome_email"]
 
 # Who registers others' addresses to have advertisements sent to them writes the advertisement where the name goes.
 # "St.John" and "J.Smith" are names; a mail program makes a link of "prize.example".
 _LIKE_AN_ADDRESS = re.compile(r"[/@]|www\.|\w\.(?:[a-z]{2,}|[A-Z]{2,})(?![a-zA-Z])")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class AccountsSettings(BaseModel):
@@ -29,19 +29,6 @@ class AccountsSettings(BaseModel):
 
 
 plugin = Plugin("accounts", settings=AccountsSettings, templates=TEMPLATES)
-
-
-def _one_line(text: str) -> str:
-    if _CONTROL.search(text):
-        raise PydanticCustomError("one_line", "holds a line break or another control character; write one line")
-    return text
-
-
-class SendWelcomeEmail(Payload, kind="send-welcome-email", queue="email", priority=1):
-    """What the backend enqueues when an account was made, maybe before the user's row can be read."""
-
-    user_email: MailAddress
-    user_name: Annotated[str, Field(max_length=10_000, repr=False), AfterValidator(_one_line)]
 
 
 @plugin.job()

@@ -9,15 +9,24 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from skycap import Context, Discard, Payload, Plugin, Sample
-from skycap_travel.addresses import MailAddress
+from skycap import Context, Discard, Plugin, Sample
 from skycap_travel.content.calendar_entries import calendar_entries
 from skycap_travel.content.itinerary import STAYS, itinerary
 from skycap_travel.content.reservations import structured_data
 from skycap_travel.metadata.facts import count, first_when, is_true, map_link, names
 from skycap_travel.metadata.moments import ZoneName, nights_between
-from skycap_travel.rows import BOOKING_OF_USER, BookingRow, BookingType, Id
+from skycap_travel.payloads.bookings import BookingType, SendBookingConfirmation
+from skycap_travel.rows import BOOKING_OF_USER, BookingRow
 from skycap_travel.templates import TEMPLATES
+
+__all__ = [
+    "BookingType",
+    "BookingsSettings",
+    "SendBookingConfirmation",
+    "confirmation",
+    "plugin",
+    "send_booking_confirmation",
+]
 
 _REFERENCE = "{reference}"
 _MOST_PASSENGERS = 9  # airlines take no more in one booking
@@ -48,15 +57,6 @@ class BookingsSettings(BaseModel):
 
 
 plugin = Plugin("bookings", settings=BookingsSettings, templates=TEMPLATES)
-
-
-class SendBookingConfirmation(Payload, kind="send-booking-confirmation", queue="email", priority=1):
-    """What the backend enqueues after a booking has changed its status. The mail goes to ``user_email``."""
-
-    booking_id: Id
-    user_id: Id
-    user_email: MailAddress
-    booking_type: BookingType
 
 
 @plugin.job()

@@ -10,11 +10,14 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, EmailStr, Field, TypeAdapter, ValidationError
 
-from skycap import Context, Discard, Payload, Plugin, Retry, Sample
+from skycap import Context, Discard, Plugin, Retry, Sample
 from skycap_travel.content.receipts import PAID, REFUNDS, Receipt, receipt_of
 from skycap_travel.metadata.moments import ZoneName
-from skycap_travel.rows import PAYMENT_OF_USER, Id, PaymentRow
+from skycap_travel.payloads.payments import SendPaymentReceipt
+from skycap_travel.rows import PAYMENT_OF_USER, PaymentRow
 from skycap_travel.templates import TEMPLATES
+
+__all__ = ["PaymentsSettings", "SendPaymentReceipt", "order", "plugin", "send_payment_receipt", "variables"]
 
 _NOT_YET: Final = (timedelta(seconds=5), timedelta(minutes=1))
 """How long to wait for a payment that is said to have succeeded: a transaction ends within the first, an outage of the
@@ -32,13 +35,6 @@ class PaymentsSettings(BaseModel):
 plugin = Plugin("payments", settings=PaymentsSettings, templates=TEMPLATES)
 
 _ADDRESS: Final = TypeAdapter[str](Annotated[EmailStr, Field(max_length=254)])
-
-
-class SendPaymentReceipt(Payload, kind="send-payment-receipt", queue="email", priority=1):
-    """What the backend enqueues after a payment has succeeded, or was refunded. The mail goes to the user's address."""
-
-    user_id: Id
-    booking_id: Id
 
 
 @plugin.job()

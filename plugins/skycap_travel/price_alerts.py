@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from enum import StrEnum
 from typing import Annotated
 from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from skycap import Cancel, Context, Discard, Payload, Plugin, Sample, UnsubscribeContext
+from skycap import Cancel, Context, Discard, Plugin, Sample, UnsubscribeContext
 from skycap_travel.metadata.moments import ZoneName
-from skycap_travel.rows import PRICE_ALERT_OF_USER, STOP_PRICE_ALERT, Id, PriceAlertRow
+from skycap_travel.payloads.price_alerts import EntityType, SendPriceAlert
+from skycap_travel.rows import PRICE_ALERT_OF_USER, STOP_PRICE_ALERT, PriceAlertRow
 from skycap_travel.templates import TEMPLATES
+
+__all__ = [
+    "EntityType",
+    "PriceAlertsSettings",
+    "PriceChange",
+    "SendPriceAlert",
+    "plugin",
+    "send_price_alert",
+    "stop_price_alert",
+]
 
 MAX_AGE = timedelta(hours=2)
 """A price that is older than this is no news: a mail that the server puts off for so long is given up."""
 
-_AMOUNT = re.compile(r"[0-9]{1,35}(\.[0-9]{1,30})?")
-_DIGITS_OF_A_FLOAT = 15
 _SENT_STATUSES = {"ACTIVE", "TRIGGERED"}
 _DOT_SEGMENTS = {".", ".."}
-
-
-def _amount(value: object) -> object:
-    """A Decimal without what binary fractions add: 1110.6899999999998 is 1110.69, as whoever sent it meant."""
-    if isinstance(value, float) and math.isfinite(value):
-        value = Decimal(f"{value:.{_DIGITS_OF_A_FLOAT}g}")
-    text = f"{value:f}" if isinstance(value, Decimal) else str(value)
-    if isinstance(value, bool) or not _AMOUNT.fullmatch(text):
-        raise PydanticCustomError("amount", "is no amount; write it like 1234.5, without sign, currency or separators")
-    return Decimal(text)
-
-
-Amount = Annotated[Decimal, BeforeValidator(_amount), PlainSerializer(lambda amount: f"{amount:f}", when_used="json")]
-"""As much as a DECIMAL(65,30) holds, from 0 upwards; a number or a text in JSON."""
 
 
 def _link_pattern(url: str) -> str:
@@ -70,25 +62,6 @@ class PriceAlertsSettings(BaseModel):
 
 
 plugin = Plugin("price-alerts", settings=PriceAlertsSettings, templates=TEMPLATES)
-
-
-class EntityType(StrEnum):
-    """What a price can be watched of; text in the backend's table."""
-
-    HOTEL = "HOTEL"
-    FLIGHT = "FLIGHT"
-    TOUR = "TOUR"
-
-
-class SendPriceAlert(Payload, kind="send-price-alert", queue="email", priority=2):
-    """What the sweep enqueues when an alert is due. The mail goes to the user's address as it is then."""
-
-    alert_id: Id
-    user_id: Id
-    entity_type: EntityType
-    entity_id: Id
-    old_price: Amount
-    new_price: Amount
 
 
 @plugin.job()

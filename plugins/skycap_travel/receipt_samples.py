@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from skycap import Sample
-from skycap_travel.payments import SendPaymentReceipt
+from skycap_travel.payloads import SendPaymentReceipt
 from skycap_travel.rows import PAYMENT_OF_USER
 
 _PAYMENT: Final[Mapping[str, Any]] = {

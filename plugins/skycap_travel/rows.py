@@ -11,10 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from enum import StrEnum
-from typing import Annotated, Any, Self, cast
-
-from pydantic import Field
+from typing import Any, Self, cast
 
 LONGEST_TEXT = 2_000
 """Characters of a guest's own words that a mail repeats: Gmail cuts a mail of more than about 100 kB."""
@@ -40,23 +37,6 @@ BOOKING_OF_USER = """
       JOIN users u ON u.id = b."userId"
      WHERE b.id = $1 AND b."userId" = $2
 """
-
-
-Id = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
-"""A cuid today; whatever the backend uses tomorrow, it is printable ASCII without blanks."""
-
-
-class BookingType(StrEnum):
-    """The backend's enum of the same name."""
-
-    HOTEL = "HOTEL"
-    FLIGHT = "FLIGHT"
-    ACTIVITY = "ACTIVITY"
-    TOUR = "TOUR"
-    CAR_RENTAL = "CAR_RENTAL"
-    RESTAURANT = "RESTAURANT"
-    PACKAGE = "PACKAGE"
-    AIRPORT_TRANSFER = "AIRPORT_TRANSFER"
 
 
 @dataclass(frozen=True, kw_only=True)

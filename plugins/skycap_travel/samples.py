@@ -14,16 +14,16 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from skycap import Sample
-from skycap_travel.accounts import SendWelcomeEmail
-from skycap_travel.bookings import SendBookingConfirmation
-from skycap_travel.mails import AttachedFile, SendEmail
-from skycap_travel.price_alerts import EntityType, SendPriceAlert
-from skycap_travel.rows import (
-    BOOKING_OF_USER,
-    LANGUAGE_OF_ADDRESS,
-    PRICE_ALERT_OF_USER,
+from skycap_travel.payloads import (
+    AttachedFile,
     BookingType,
+    EntityType,
+    SendBookingConfirmation,
+    SendEmail,
+    SendPriceAlert,
+    SendWelcomeEmail,
 )
+from skycap_travel.rows import BOOKING_OF_USER, LANGUAGE_OF_ADDRESS, PRICE_ALERT_OF_USER
 
 _BOOKED = datetime.fromisoformat("2026-11-20T08:14:32.120")
 _CHANGED = datetime.fromisoformat("2026-11-23T09:29:58.004")

@@ -35,7 +35,8 @@ from skycap.services.migrations import migrate
 from skycap.services.recipient import Recipient
 from skycap.services.smtp import SmtpPool
 from skycap_travel.bookings import SendBookingConfirmation, confirmation
-from skycap_travel.rows import BOOKING_OF_USER, BookingRow, BookingType
+from skycap_travel.payloads import BookingType
+from skycap_travel.rows import BOOKING_OF_USER, BookingRow
 from tests.benchmarks import mail_taskiq
 from tests.benchmarks.filling import new_job
 from tests.benchmarks.mail_sink import HOST, Sink, mail_sink

@@ -135,7 +135,7 @@ async def test_kinds_and_plugins_are_listed_with_the_broken_one(site: Site, plug
     (plugins_folder / "broken.py").write_text("import nowhere_to_be_found")
     site.plugins_dir = plugins_folder
     kinds = (await skycap("kinds", "--config", site.config, "--json")).json
-    required = {kind["kind"]: kind["payload"]["required"] for kind in kinds}
+    required = {kind["kind"]: kind["schema"]["required"] for kind in kinds}
     assert required == {
         "send-booking-confirmation": ["bookingId", "userId", "userEmail", "bookingType"],
         "send-email": ["to", "subject", "html"],

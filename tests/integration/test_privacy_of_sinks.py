@@ -25,9 +25,9 @@ from skycap.job import JobState
 from skycap_travel.accounts import SendWelcomeEmail
 from skycap_travel.bookings import SendBookingConfirmation
 from skycap_travel.mails import AttachedFile, SendEmail
+from skycap_travel.payloads import BookingType
 from skycap_travel.payments import SendPaymentReceipt
 from skycap_travel.price_alerts import EntityType, SendPriceAlert
-from skycap_travel.rows import BookingType
 from tests.support.daemons import Site, skycap
 from tests.support.workers import eventually
 

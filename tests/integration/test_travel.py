@@ -14,7 +14,7 @@ from skycap.services.database import DatabasePool
 from skycap.services.message import RenderedMail
 from skycap.testing import Mail, Performed, perform
 from skycap_travel.bookings import BookingsSettings, SendBookingConfirmation, send_booking_confirmation
-from skycap_travel.rows import BookingType
+from skycap_travel.payloads import BookingType
 from tests.support.mails import TEMPLATES
 
 STATUSES = {"PENDING", "CONFIRMED", "CANCELLED", "COMPLETED", "REFUNDED"}

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from skycap.services.message import RenderedMail
 from skycap_travel.metadata.facts import facts
-from skycap_travel.rows import BookingRow, BookingType
+from skycap_travel.payloads import BookingType
+from skycap_travel.rows import BookingRow
 from tests.support.golden import assert_golden
 from tests.support.mails import (
     BRAND,

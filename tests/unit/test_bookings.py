@@ -22,7 +22,8 @@ from skycap_travel.bookings import (
 )
 from skycap_travel.metadata.facts import facts
 from skycap_travel.metadata.moments import When, written, zone_called
-from skycap_travel.rows import BookingType, read_object
+from skycap_travel.payloads import BookingType
+from skycap_travel.rows import read_object
 from tests.support.mails import ISTANBUL, RECORD, TEMPLATES, booking
 
 WIRE = {

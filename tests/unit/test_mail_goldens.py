@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from skycap_travel.rows import BookingType
+from skycap_travel.payloads import BookingType
 from skycap_travel.samples import bookings
 from tests.support.golden import assert_golden
 from tests.support.previews import all_previews

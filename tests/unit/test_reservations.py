@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skycap_travel.bookings import confirmation
-from skycap_travel.rows import BookingType
+from skycap_travel.payloads import BookingType
 from tests.support.mails import ISTANBUL, SAMPLES, booking, calendars_of, confirmation_mail, elements_of
 
 TYPES = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,9 +14,11 @@ from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.cli.quantities import DURATION
+from skycap.cli.typescript import module
 from skycap.engine.queue import Queue
 from skycap.installation import load_plugins
 from skycap.job_type import JobType
+from skycap.published_kinds import published, request_schema
 from skycap.settings import Settings
 
 
@@ -37,35 +39,21 @@ def kinds() -> None:
 @kinds.command("list")
 @config_option
 @json_option
-def list_kinds(config: Path | None, as_json: bool) -> None:
+@click.option("--json-schema", is_flag=True, help="Print one JSON Schema for a request of any kind.")
+@click.option("--typescript", is_flag=True, help="Print a TypeScript module with the types of all payloads.")
+def list_kinds(config: Path | None, as_json: bool, json_schema: bool, typescript: bool) -> None:
     """List the kinds of jobs and their payloads; --json has each payload's JSON Schema."""
+    if as_json + json_schema + typescript > 1:
+        raise click.UsageError("give one of --json, --json-schema and --typescript")
     job_types = load_plugins(settings_of(config)).job_types
     if as_json:
-        print_json(
-            [
-                {
-                    "kind": job_type.kind,
-                    "queue": job_type.queue,
-                    "priority": job_type.payload.payload_spec.priority,
-                    "version": job_type.payload.payload_spec.version,
-                    "plugin": job_type.plugin,
-                    "payload": job_type.payload.model_json_schema(by_alias=True),
-                }
-                for job_type in job_types
-            ]
-        )
-        return
-    rows = [
-        (
-            job_type.kind,
-            job_type.queue,
-            job_type.payload.payload_spec.priority,
-            job_type.plugin,
-            _fields(job_type),
-        )
-        for job_type in job_types
-    ]
-    print_table(("kind", "queue", "priority", "plugin", "payload"), rows)
+        print_json(published(job_types))
+    elif json_schema:
+        print_json(request_schema(published(job_types)))
+    elif typescript:
+        click.echo(module(published(job_types)), nl=False)
+    else:
+        _print_kinds(job_types)
 
 
 @kinds.command
@@ -108,3 +96,17 @@ def _job_type(settings: Settings, kind: str) -> JobType:
 def _fields(job_type: JobType) -> str:
     fields = job_type.payload.model_fields.items()
     return ", ".join(f"{field.alias or name}{'' if field.is_required() else '?'}" for name, field in fields)
+
+
+def _print_kinds(job_types: Iterable[JobType]) -> None:
+    rows = [
+        (
+            job_type.kind,
+            job_type.queue,
+            job_type.payload.payload_spec.priority,
+            job_type.plugin,
+            _fields(job_type),
+        )
+        for job_type in job_types
+    ]
+    print_table(("kind", "queue", "priority", "plugin", "payload"), rows)

@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 from skycap_travel.metadata.facts import ZONE, facts, first_text, first_when, first_zone, objects, with_time
 from skycap_travel.metadata.moments import When, stored
-from skycap_travel.rows import BookingRow, BookingType, one_line
+from skycap_travel.payloads.bookings import BookingType
+from skycap_travel.rows import BookingRow, one_line
 
 STAYS: Final = frozenset({BookingType.HOTEL, BookingType.PACKAGE})
 

@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 
 from skycap_travel.content.itinerary import Itinerary, Part
 from skycap_travel.metadata.moments import When, at_clock
-from skycap_travel.rows import BookingRow, BookingType
+from skycap_travel.payloads.bookings import BookingType
+from skycap_travel.rows import BookingRow
 
 Thing = dict[str, Any]
 

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 from skycap_travel.metadata.free_form import values
 from skycap_travel.metadata.moments import When, at_clock, written, zone_called
-from skycap_travel.rows import LONGEST_LINE, BookingType, one_line
+from skycap_travel.payloads.bookings import BookingType
+from skycap_travel.rows import LONGEST_LINE, one_line
 
 # What the backend's metaData calls the facts that the mail shows; the first that holds a text is taken. A dot leads
 # into an object. Amadeus, from which flights come, says departure.iataCode, carrierCode and the like.

@@ -1,0 +1,22 @@
+"""What can be asked of the travel plugins: all that a Python backend needs to import in order to enqueue.
+
+No handler, template or server library comes along.
+"""
+
+from skycap_travel.payloads.accounts import SendWelcomeEmail
+from skycap_travel.payloads.attachments import AttachedFile
+from skycap_travel.payloads.bookings import BookingType, SendBookingConfirmation
+from skycap_travel.payloads.mails import SendEmail
+from skycap_travel.payloads.payments import SendPaymentReceipt
+from skycap_travel.payloads.price_alerts import EntityType, SendPriceAlert
+
+__all__ = [
+    "AttachedFile",
+    "BookingType",
+    "EntityType",
+    "SendBookingConfirmation",
+    "SendEmail",
+    "SendPaymentReceipt",
+    "SendPriceAlert",
+    "SendWelcomeEmail",
+]

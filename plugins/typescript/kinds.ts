@@ -1,0 +1,104 @@
+// Written by "skycap kinds --typescript"; do not edit.
+
+/** The backend's enum of the same name. */
+export type BookingType =
+  | "HOTEL"
+  | "FLIGHT"
+  | "ACTIVITY"
+  | "TOUR"
+  | "CAR_RENTAL"
+  | "RESTAURANT"
+  | "PACKAGE"
+  | "AIRPORT_TRANSFER";
+
+/** What the backend enqueues after a booking has changed its status. The mail goes to `userEmail`. */
+export interface SendBookingConfirmation {
+  /** Must be: 1 to 128 characters, /^[!-~]+$/. */
+  bookingId: string;
+  /** Must be: 1 to 128 characters, /^[!-~]+$/. */
+  userId: string;
+  /** Must be: at most 254 characters, email. */
+  userEmail: string;
+  bookingType: BookingType;
+}
+
+/** One attachment; `content` is base64 on the wire, or the file's bytes in Python. */
+export interface AttachedFile {
+  /** Must be: not empty. */
+  filename: string;
+  /** Must be: not empty, base64. */
+  content: string;
+  contentType?: string | null;
+}
+
+/**
+ * A mail that the backend has written. Without `text`, the words of the HTML are the plain text part.
+ *
+ * `key` says what the mail means: it is sent to that address once, ever. Without one, what says exactly the same
+ * within 24 hours is the same mail. `onUnknown` is for a crash that hides whether it has left.
+ */
+export interface SendEmail {
+  /** Must be: at most 254 characters, email. */
+  to: string;
+  /** Must be: at most 998 characters. */
+  subject: string;
+  /** Must be: not empty. */
+  html: string;
+  text?: string | null;
+  /** Must be: at most 20 items. */
+  attachments?: readonly AttachedFile[];
+  /** Must be: at most 200 characters. */
+  key?: string | null;
+  /** @default "resend" */
+  onUnknown?: "resend" | "hold";
+}
+
+/** What the backend enqueues after a payment has succeeded, or was refunded. The mail goes to the user's address. */
+export interface SendPaymentReceipt {
+  /** Must be: 1 to 128 characters, /^[!-~]+$/. */
+  userId: string;
+  /** Must be: 1 to 128 characters, /^[!-~]+$/. */
+  bookingId: string;
+}
+
+/** What a price can be watched of; text in the backend's table. */
+export type EntityType = "HOTEL" | "FLIGHT" | "TOUR";
+
+/** What the sweep enqueues when an alert is due. The mail goes to the user's address as it is then. */
+export interface SendPriceAlert {
+  /** Must be: 1 to 128 characters, /^[!-~]+$/. */
+  alertId: string;
+  /** Must be: 1 to 128 characters, /^[!-~]+$/. */
+  userId: string;
+  entityType: EntityType;
+  /** Must be: 1 to 128 characters, /^[!-~]+$/. */
+  entityId: string;
+  oldPrice: number | string;
+  newPrice: number | string;
+}
+
+/** What the backend enqueues when an account was made, maybe before the user's row can be read. */
+export interface SendWelcomeEmail {
+  /** Must be: at most 254 characters, email. */
+  userEmail: string;
+  /** Must be: at most 10000 characters. */
+  userName: string;
+}
+
+/** The payload of each kind. */
+export interface Kinds {
+  "send-booking-confirmation": SendBookingConfirmation;
+  "send-email": SendEmail;
+  "send-payment-receipt": SendPaymentReceipt;
+  "send-price-alert": SendPriceAlert;
+  "send-welcome-email": SendWelcomeEmail;
+}
+
+/** Of the payloads above: sent along, a daemon that knows a newer one still understands them. */
+export const VERSIONS = {
+  "send-booking-confirmation": 1,
+  "send-email": 1,
+  "send-payment-receipt": 1,
+  "send-price-alert": 1,
+  "send-welcome-email": 1,
+} as const satisfies Record<keyof Kinds, number>;

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import structlog
+
 from skycap.client import AsyncClient
 from skycap.engine.broker import QueueBroker
 from skycap.engine.taskiq_results import result_backend
@@ -22,6 +24,7 @@ from skycap.observe.event_loop import LoopMonitor
 from skycap.worker.consumer import Consumer
 from skycap.worker.executor import Executor
 from skycap.worker.job_context import Services
+from skycap.worker.trust import Trust
 from skycap.worker.verdict import Policy
 from skycap.worker.worker import Worker, worker_id
 
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from skycap.services.templates import Templates
     from skycap.settings import Settings
     from skycap.settings.database import DatabaseAddress
+
+_log = structlog.get_logger("skycap.assembly")
 
 _STATEMENTS = 1000
 """Prepared statements that a connection remembers: the backend's own figure."""
@@ -67,8 +72,9 @@ def assemble(settings: Settings) -> Daemon:
     _check_kinds(registry, settings)
     _check_limits(registry, settings)
     url = settings.require_redis().unmasked
-    broker = QueueBroker(url).with_result_backend(result_backend(url)).with_middlewares(*registry.middlewares())
-    client = AsyncClient(url)
+    broker = QueueBroker(url, signing_key=settings.signing.signing_key)
+    broker = broker.with_result_backend(result_backend(url)).with_middlewares(*registry.middlewares())
+    client = AsyncClient(url, signing_key=settings.signing.signing_key)
     database = _database(settings)
     smtp = smtp_of(settings)
     mail = _mail(settings, registry, database, smtp, broker.link)
@@ -80,6 +86,7 @@ def assemble(settings: Settings) -> Daemon:
         unknown_kind_wait=timedelta(hours=settings.worker.unknown_kind_hours),
         # A handler that is not async never waits for a thread: there is one for each job that may run.
         threads=sum(queue.concurrency for queue in settings.queues.values()),
+        trust=_trust(settings, registry),
     )
     name = worker_id()
     consumers = [
@@ -114,7 +121,11 @@ def assemble(settings: Settings) -> Daemon:
         templates=mail.pages if mail else None,
         worker=worker,
         loop_monitor=loop_monitor,
-        clock=Clock(registry.schedules, {consumer.queue.name: consumer.queue for consumer in consumers}),
+        clock=Clock(
+            registry.schedules,
+            {consumer.queue.name: consumer.queue for consumer in consumers},
+            signer=settings.signing.signer,
+        ),
         http=_http(
             settings,
             [
@@ -151,6 +162,27 @@ def _check_limits(registry: Registry, settings: Settings) -> None:
                 f"limits.{limit}: the queues {', '.join(users)} share it, which a Redis Cluster cannot count in one "
                 "step; give each queue a limit of its own, or use one Redis (or Sentinel)"
             )
+
+
+def _trust(settings: Settings, registry: Registry) -> Trust:
+    signing = settings.signing
+    if not signing.keys and (signing.verify == "require" or signing.require_kinds):
+        raise ConfigurationError(
+            "signing.keys: there is none, and jobs must be signed; make one with `skycap config signing-key`, and give "
+            "it here and to whoever enqueues (SKYCAP_SIGNING_KEYS)"
+        )
+    required = signing.required_kinds(production=settings.production)
+    if required and not signing.keys:
+        way_out = "give signing.keys one, as `skycap config signing-key` makes it; or set signing.require_kinds = []"
+        _log.warning("jobs that must be signed cannot be", kinds=sorted(required), then=way_out)
+    # Whoever enqueues chooses which of a kind's names a job has.
+    also = {kind for job_type in map(registry.find, required) if job_type for kind in _names_of(job_type)}
+    return Trust(signing.keyring, verify=signing.verify, required_kinds=required | also)
+
+
+def _names_of(job_type: JobType) -> tuple[str, ...]:
+    spec = job_type.payload.payload_spec
+    return (spec.kind, *spec.aliases)
 
 
 def _policy(job_type: JobType, settings: Settings) -> Policy:

@@ -15,6 +15,7 @@ class DeadReason(StrEnum):
     ATTEMPTS_USED_UP = "attempts used up"
     POISON = "poison"
     UNDECODABLE = "undecodable"
+    UNTRUSTED = "untrusted"
     UNKNOWN_KIND = "unknown kind"
     EXPIRED = "expired"
     CANCELLED_BY_DEADLINE = "cancelled by deadline"

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import hmac
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -52,6 +53,15 @@ class Signer:
             )
         return cls(key_id=key_id, secret=decoded)
 
+    @classmethod
+    def new(cls, key_id: str) -> Signer:
+        """One with a secret that nobody else has. Raises ConfigurationError for an id that is none."""
+        return cls.parse(f"{key_id}:{base64.b64encode(secrets.token_bytes(SHORTEST_SECRET_BYTES)).decode()}")
+
+    def text(self) -> str:
+        """What ``parse`` reads: the secret itself."""
+        return f"{self.key_id}:{base64.b64encode(self.secret).decode()}"
+
     def sign(self, envelope: bytes) -> bytes:
         """The envelope with its signature as the last member."""
         signature = _encoded(hmac.digest(self.secret, envelope, hashlib.sha256))
@@ -64,6 +74,9 @@ class Keyring:
     def __init__(self, signers: Mapping[str, Signer]) -> None:
         self._signers = dict(signers)
 
+    def __len__(self) -> int:
+        return len(self._signers)
+
     def verified_by(self, envelope: bytes) -> str | None:
         """The id of the key that it was signed with; None when it is not signed. Raises BadSignature."""
         found = _TAIL.search(envelope, max(0, len(envelope) - _LONGEST_TAIL))
@@ -72,12 +85,16 @@ class Keyring:
         key_id = found["key"].decode()
         signer = self._signers.get(key_id)
         if signer is None:
-            raise BadSignature(f"it is signed with the key {key_id!r}, which is not known here")
+            raise BadSignature(
+                f"it is signed with the key {key_id!r}, which is not known here; if it is one of yours, add it to "
+                "signing.keys, then redrive the job"
+            )
         unsigned = envelope[: found.start()] + b"}"
         expected = _encoded(hmac.digest(signer.secret, unsigned, hashlib.sha256))
         if not hmac.compare_digest(expected, found["signature"]):
             raise BadSignature(
-                f"its signature with the key {key_id!r} does not fit: it was changed after it was signed"
+                f"its signature with the key {key_id!r} does not fit: it was changed after it was signed, or with "
+                "another secret; look who may write into Redis"
             )
         return key_id
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from typing import Any
 from skycap.engine.keys import QueueKeys
 from skycap.engine.policy import QueuePolicy
 from skycap.job import JobState
-from skycap.outcome import DeadReason
+from skycap.outcome import DeadReason, Discarded
+from skycap.payload import LARGEST_BYTES
 from skycap.worker.consumer import Consumer
 from tests.support.redis import redis_at
 from tests.support.workers import LEASE, Bench, bench, eventually
@@ -41,6 +43,17 @@ ENVELOPES = (
         )
     ),
 )
+_ENORMOUS = (
+    b"[" * 100_000 + b"]" * 100_000,
+    b'{"a":' * 40_000 + b"1" + b"}" * 40_000,
+    b"{" + b'"a":1,' * 2_500_000 + b'"b":1}',
+    b'{"text":"' + b"x" * LARGEST_BYTES + b'"}',
+    b"9" * 200_000,
+)
+"""Payloads that are deep, many or long enough to take a parser, or the event loop, down."""
+_QUICK_SECONDS = 0.3
+"""For all of them together, of processor time; reading the third alone would take longer."""
+
 COUNTS = ("claim", "failures", "snoozes", "errors", "logs", "rank", "priority", "enqueued")
 WORDS = ("state", "held", "parked", "unique", "worker", "kind", "progress", "result")
 NO_NUMBERS = (b"many", b"", b"-1", b"1e400", b"nan", b"0x10", b"1.5", b"\xff", b"99999999999999999999")
@@ -118,6 +131,25 @@ async def test_entries_whose_ids_are_no_text_are_set_aside(redis_url: str) -> No
         assert (await b.finished(good)).state is JobState.COMPLETED
         discarded = await b.queue.jobs(JobState.DISCARDED)
         assert [job.reason for job in discarded] == len(entries) * [DeadReason.UNDECODABLE]
+
+
+async def test_enormous_envelopes_are_set_aside_before_they_cost_anything(redis_url: str) -> None:
+    async with bench(redis_url, queue_policy=POLICY) as b, redis_at(redis_url) as redis:
+        contents = [{"envelope": b'{"v":1,"id":"x","kind":"take-note","payload":%b}' % each} for each in _ENORMOUS]
+        entries = [Entry(job_id=b"%d" % n, content=each, index="ready", score=n) for n, each in enumerate(contents)]
+        await _write(redis, b.queue.keys, entries)
+        step = await b.queue.step([], slots=len(entries), worker="w", lease=LEASE, poison_after=3)
+        began = time.process_time()
+        outcomes = {claim.job_id: (await b.executor.run(claim)).outcome for claim in step.claims}
+        took_seconds = time.process_time() - began
+    problems = {job_id: outcome.error for job_id, outcome in outcomes.items() if isinstance(outcome, Discarded)}
+    assert len(problems) == len(_ENORMOUS)
+    assert "recursion limit exceeded" in problems["0"]
+    assert "recursion limit exceeded" in problems["1"]
+    assert "bytes are more than the 262,144 of the largest kind" in problems["2"]
+    assert "bytes are more than the 262,144 of the largest kind" in problems["3"]
+    assert "number out of range" in problems["4"]
+    assert took_seconds < _QUICK_SECONDS
 
 
 async def _work_off(b: Bench) -> None:

@@ -21,6 +21,7 @@ from skycap.registry import Registry
 from skycap.worker.consumer import Consumer
 from skycap.worker.executor import Executor
 from skycap.worker.job_context import Services
+from skycap.worker.trust import Trust
 from skycap.worker.verdict import Policy
 from skycap.worker.worker import Worker, worker_id
 
@@ -97,6 +98,8 @@ async def bench(
     unknown_kind_wait: timedelta = timedelta(hours=24),
     queue_policy: QueuePolicy | None = None,
     plugins: Sequence[Plugin] = (),
+    trust: Trust | None = None,
+    signing_key: str | None = None,
 ) -> AsyncGenerator[Bench]:
     """``handle(ctx, payload)`` is run for each Note, after its text was noted in ``ran``."""
     plugin = Plugin("tests")
@@ -111,8 +114,8 @@ async def bench(
     registry.add(plugin, name="tests", origin="the test")
     for further in plugins:
         registry.add(further, name=further.name, origin="the test")
-    broker = QueueBroker(url)
-    client = AsyncClient(url)
+    broker = QueueBroker(url, signing_key=signing_key)
+    client = AsyncClient(url, signing_key=signing_key)
     policy = Policy(
         backoff=fixed(seconds=backoff_seconds, attempts=attempts), timeout=timedelta(seconds=timeout_seconds)
     )
@@ -122,6 +125,7 @@ async def bench(
         services=Services(client=client),
         policy_of=lambda _: policy,
         unknown_kind_wait=unknown_kind_wait,
+        trust=trust,
     )
     queue = Queue("tests", broker.link, policy=queue_policy)
     try:

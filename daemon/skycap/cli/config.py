@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ import click
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.settings import load_settings, reference
+from skycap.signing import Signer
 
 
 @click.group
@@ -37,6 +39,13 @@ def show_config(config: Path | None, as_json: bool) -> None:
 def print_reference() -> None:
     """Print every setting with its default and what it means; config/skycap.toml is made by this."""
     click.echo(reference(), nl=False)
+
+
+@config.command("signing-key")
+@click.option("--id", "key_id", metavar="ID", help="What the key is called in each signature; if not given, today.")
+def print_signing_key(key_id: str | None) -> None:
+    """Print a new key for signing.keys: keep it as a secret."""
+    click.echo(Signer.new(key_id or f"{datetime.now(UTC):%Y-%m-%d}").text())
 
 
 def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

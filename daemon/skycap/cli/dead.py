@@ -196,7 +196,8 @@ async def _redrive_with(settings: Settings, job_id: str, payload: str) -> _Done:
             return _Done(count=0, missing=[job_id])
         queue, job = letter
         checked = load_plugins(settings).checked_payload(job.kind, fields)
-        await queue.retry(job_id, envelope=_in_place_of(job, BaseClient().envelope(checked)))
+        client = BaseClient(signer=settings.signing.signer)
+        await queue.retry(job_id, envelope=_in_place_of(job, client.envelope(checked)))
         return _Done(count=1, missing=[])
 
 

@@ -15,10 +15,12 @@ from skycap.cli.options import config_option, fields_of, plugins_dir_option
 from skycap.cli.output import json_option, print_fields, print_json
 from skycap.cli.quantities import DURATION, MOMENT, TIME
 from skycap.client import AsyncClient
+from skycap.errors import ConfigurationError
 from skycap.exits import Exit
 from skycap.installation import load_plugins
 from skycap.job import Enqueued, Job, JobState
 from skycap.payload import Payload
+from skycap.settings import Settings
 from skycap.unique import OnConflict, Unique
 
 
@@ -64,12 +66,23 @@ def enqueue(
     options["unique"] = _unique(unique, unique_for, on_conflict)
     settings = settings_of(config, {"plugins_dir": str(plugins_dir)} if plugins_dir else None)
     checked = load_plugins(settings).checked_payload(kind, fields_of(payload))
-    done, job = asyncio.run(_enqueue(settings.require_redis().unmasked, checked, options, wait))
+    _check_that_it_can_be_signed(settings, checked.payload_spec.kind)
+    done, job = asyncio.run(_enqueue(settings, checked, options, wait))
     answer = {"jobId": done.job_id, "state": done.state.value, "duplicate": done.duplicate}
     if wait is not None:
         answer |= _end(job)
     (print_json if as_json else print_fields)(answer)
     return Exit.DONE if wait is None or (job and job.state is JobState.COMPLETED) else Exit.NOT_DONE
+
+
+def _check_that_it_can_be_signed(settings: Settings, kind: str) -> None:
+    signing = settings.signing
+    is_required = signing.verify == "require" or kind in signing.required_kinds(production=settings.production)
+    if is_required and not signing.keys:
+        raise ConfigurationError(
+            f"signing.keys: there is none here, and a job of kind {kind} must be signed; set SKYCAP_SIGNING_KEYS to "
+            "the daemon's"
+        )
 
 
 def _unique(key: str | None, within: timedelta | None, on_conflict: OnConflict | None) -> Unique | None:
@@ -84,9 +97,9 @@ def _unique(key: str | None, within: timedelta | None, on_conflict: OnConflict |
 
 
 async def _enqueue(
-    url: str, payload: Payload, options: Mapping[str, Any], wait: timedelta | None
+    settings: Settings, payload: Payload, options: Mapping[str, Any], wait: timedelta | None
 ) -> tuple[Enqueued, Job | None]:
-    async with AsyncClient(url) as client:
+    async with AsyncClient(settings.require_redis().unmasked, signing_key=settings.signing.signing_key) as client:
         done = await client.enqueue(payload, **options)
         if wait is None:
             return done, None

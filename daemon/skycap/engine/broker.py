@@ -24,6 +24,7 @@ from skycap.envelope import Envelope
 from skycap.errors import ConfigurationError, Refused
 from skycap.job import new_id
 from skycap.outcome import Cancelled, Completed, Discarded, Outcome
+from skycap.signing import Signer
 
 DEFAULT_QUEUE, DEFAULT_PRIORITY = "default", 10
 
@@ -96,10 +97,14 @@ def came_by_taskiq(envelope: Envelope) -> bool:
 
 
 class QueueBroker(AsyncBroker):
-    """taskiq's view of all queues: a task's ``queue`` label names the queue, ``priority`` and ``delay`` (s) apply."""
+    """taskiq's view of all queues: a task's ``queue`` label names the queue, ``priority`` and ``delay`` (s) apply.
 
-    def __init__(self, url: str) -> None:
+    ``signing_key`` (``KEY-ID:SECRET``) signs what is kicked.
+    """
+
+    def __init__(self, url: str, *, signing_key: str | None = None) -> None:
         super().__init__()
+        self._signer = None if signing_key is None else Signer.parse(signing_key)
         self.formatter = EnvelopeFormatter()
         self.id_generator = new_id
         self.link = Link.to(url)
@@ -124,6 +129,7 @@ class QueueBroker(AsyncBroker):
     async def kick(self, message: BrokerMessage) -> None:
         envelope = Envelope.from_json(message.message)
         checked_priority(envelope.priority)
+        envelope.signer = self._signer
         delay = checked_time(_delay(message.labels.get("delay", 0)), what="the delay")
         await Queue(envelope.queue, self.link).add([NewJob(envelope=envelope, when=delay)])
 

@@ -17,8 +17,12 @@ from skycap.engine.refusal import accepted, code_of
 from skycap.engine.script import script
 from skycap.engine.sentinel import MasterOfSentinels
 from skycap.engine.server import Server
+from skycap.errors import Unavailable
 
 REDIS_PORT = 6379
+
+_OF_PRODUCERS = ("add", "add_all")
+"""The scripts that a client enqueues with."""
 
 
 class Route(Protocol):
@@ -65,8 +69,20 @@ class Link:
         lua = script(name)
         (reply,) = await self._route.ask([("EVALSHA", lua.sha, len(prefixes), *prefixes, *arguments)])
         if code_of(reply) == "NOSCRIPT":
-            (reply,) = await self._route.ask([("EVAL", lua.text, len(prefixes), *prefixes, *arguments)])
+            # A server that knows none of our scripts: it was started anew, or took the place of another.
+            whole = ("EVAL", lua.text, len(prefixes), *prefixes, *arguments)
+            reply, *_ = await self._route.ask([whole, *_loading_for_producers()])
+            if code_of(reply) == "NOPERM" and "'eval'" in str(reply):
+                raise Unavailable("redis", f"{name}: this user may not load it, and no daemon of this version has yet")
         return accepted(reply, name)
+
+    async def load_for_producers(self, prefix: str) -> None:
+        """Load the scripts that add jobs to the queue with this prefix, for users who may not send a script (EVAL).
+
+        Where this user may not, nothing is loaded: those users then get Unavailable, with the reason.
+        """
+        # The first command says which server of a cluster; the others have no key.
+        await self._route.ask([("EXISTS", prefix), *_loading_for_producers()])
 
     async def command(self, *words: str | bytes | float) -> Any:
         """Send one plain command; one that blocks would hold everybody else up, and goes through ``blocking``."""
@@ -87,6 +103,10 @@ class Link:
     async def close(self) -> None:
         """Close all connections at once; whoever waits gets Unavailable, and so does whoever comes later."""
         await self._route.close()
+
+
+def _loading_for_producers() -> list[Words]:
+    return [("SCRIPT", "LOAD", script(name).text) for name in _OF_PRODUCERS]
 
 
 def _cluster(hosts: Hosts) -> Cluster:

@@ -162,8 +162,12 @@ class Queue:
         self.policy = policy or QueuePolicy()
 
     async def configure(self) -> None:
-        """Put the queue's policy in force for the whole fleet, where nothing was ``set`` over it."""
+        """Put the queue's policy in force for the whole fleet, where nothing was ``set`` over it.
+
+        Producers whose user may run only what is loaded can enqueue from now on.
+        """
         await self._admin("configure", *_flat(self.policy.parts()))
+        await self.link.load_for_producers(self.keys.prefix)
         await self.link.command("SADD", QUEUES, self.name)
 
     async def set(self, parts: Mapping[str, str]) -> None:

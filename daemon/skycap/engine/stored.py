@@ -127,5 +127,5 @@ def _errors(row: Mapping[str, bytes]) -> tuple[AttemptError, ...]:
 def _json(stored: bytes) -> Any:
     try:
         return json.loads(stored)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

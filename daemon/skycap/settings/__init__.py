@@ -18,6 +18,7 @@ from skycap.settings.sections import (
     SmtpSettings,
     WorkerSettings,
 )
+from skycap.settings.signing import SigningSettings
 
 __all__ = [
     "BindAddress",
@@ -34,6 +35,7 @@ __all__ = [
     "RedisAddress",
     "RedisSettings",
     "Settings",
+    "SigningSettings",
     "SmtpAddress",
     "SmtpSettings",
     "WorkerSettings",

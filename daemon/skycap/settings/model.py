@@ -36,6 +36,7 @@ from skycap.settings.sections import (
     SmtpSettings,
     WorkerSettings,
 )
+from skycap.settings.signing import SigningSettings
 
 DEFAULT_FILE = Path("/etc/skycap/skycap.toml")
 
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     mail: MailSettings = MailSettings()
     http: HttpSettings = HttpSettings()
     worker: WorkerSettings = WorkerSettings()
+    signing: SigningSettings = SigningSettings()
     queues: dict[Name, QueueSettings] = Field(default_factory=backend_queues)
     jobs: dict[Name, JobSettings] = Field(default={})
     limits: dict[Name, LimitSettings] = Field(default={})

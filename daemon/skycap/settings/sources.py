@@ -26,6 +26,7 @@ _SHORT_CREDENTIALS = {
     "direct_url": "SKYCAP_DATABASE_DIRECT_URL",
     "smtp_url": "SKYCAP_SMTP_URL",
     "smtp_password": "SKYCAP_SMTP_PASSWORD",
+    "signing_keys": "SKYCAP_SIGNING_KEYS",
 }
 
 

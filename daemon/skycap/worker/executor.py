@@ -36,9 +36,11 @@ from skycap.outcome import (
     Snoozed,
     Stopped,
 )
+from skycap.payload import LARGEST_BYTES
 from skycap.worker.attempts import Attempts
 from skycap.worker.job_context import JobContext, Services
 from skycap.worker.threads import AsyncHandler, runnable
+from skycap.worker.trust import Trust, Untrusted
 from skycap.worker.verdict import Policy, describe, verdict
 
 if TYPE_CHECKING:
@@ -67,8 +69,10 @@ class Executor:
         policy_of: Callable[[JobType], Policy],
         unknown_kind_wait: timedelta,
         threads: int = 32,
+        trust: Trust | None = None,
     ) -> None:
         self._registry = registry
+        self._trust = trust or Trust()
         self._broker = broker
         self._services = services
         self._unknown_kind_wait = unknown_kind_wait
@@ -76,6 +80,8 @@ class Executor:
         self._kinds = {
             job_type.kind: _Kind.of(job_type, policy_of(job_type), self._threads) for job_type in registry.job_types
         }
+        of_kinds = (job_type.payload.payload_spec.largest_bytes for job_type in registry.job_types)
+        self._largest_bytes = max((LARGEST_BYTES, *of_kinds))
         self.attempts = Attempts()
         self._hears_starts, self._hears_ends = registry.has_hook("job_started"), registry.has_hook("job_finished")
         for name, kind in self._kinds.items():
@@ -86,22 +92,34 @@ class Executor:
     async def run(self, claim: Claim) -> Settlement:
         """One attempt of the claimed job; whatever is wrong with it becomes an outcome."""
         try:
+            self._check_size(claim.envelope)
             envelope = Envelope.from_json(claim.envelope)
+            self._trust.check(envelope.kind, claim.envelope)
             job_type, payload = self._registry.read(envelope)
+        except Untrusted as error:
+            return _refused(claim, DeadReason.UNTRUSTED, error)
         except Undecodable as error:
-            _log.error("job discarded", job=claim.job_id, reason=DeadReason.UNDECODABLE.value, error=describe(error))
-            return _settled(claim, Discarded(reason=DeadReason.UNDECODABLE, error=describe(error)))
+            return _refused(claim, DeadReason.UNDECODABLE, error)
         except UnknownKind as error:
             return _settled(claim, self._wait_for_a_newer_worker(claim, error))
         kind = self._kinds[job_type.kind]
         outcome = await self._attempt(claim, envelope, kind, payload)
         return Settlement(claim=claim, outcome=outcome, keep=kind.policy.keep(outcome))
 
+    def _check_size(self, envelope: bytes) -> None:
+        # A second of the event loop goes into 20 MB of JSON: what nobody could have enqueued is not even read.
+        if len(envelope) > self._largest_bytes:
+            raise Undecodable(
+                f"its {len(envelope):,} bytes are more than the {self._largest_bytes:,} of the largest kind"
+            )
+
     def _wait_for_a_newer_worker(self, claim: Claim, error: UnknownKind) -> Outcome:
         if claim.age >= self._unknown_kind_wait:
             return Discarded(reason=DeadReason.UNKNOWN_KIND, error=describe(error))
         delay = _UNTIL_A_NEWER_WORKER.wait(claim.snoozes + 1)
-        _log.warning("job waits for a worker that knows it", job=claim.job_id, problem=str(error), delay=str(delay))
+        _log.warning(
+            "job waits for a worker that knows it", job=claim.job_id, problem=describe(error), delay=str(delay)
+        )
         return Snoozed(delay=delay, reason=describe(error))
 
     async def _attempt(self, claim: Claim, envelope: Envelope, kind: _Kind, payload: Payload) -> Outcome:
@@ -208,6 +226,11 @@ class _Kind:
             timeout_seconds=policy.timeout.total_seconds(),
             log=structlog.get_logger(f"skycap.plugin.{job_type.plugin}"),
         )
+
+
+def _refused(claim: Claim, reason: DeadReason, error: SkycapError) -> Settlement:
+    _log.error("job discarded", job=claim.job_id, reason=reason.value, error=describe(error))
+    return _settled(claim, Discarded(reason=reason, error=describe(error)))
 
 
 def _settled(claim: Claim, outcome: Outcome) -> Settlement:

@@ -11,6 +11,7 @@ import structlog
 
 from skycap.client import AsyncClient
 from skycap.engine.broker import QueueBroker
+from skycap.engine.queue import Queue
 from skycap.engine.taskiq_results import result_backend
 from skycap.errors import ConfigurationError, PluginError
 from skycap.http.health import HealthRoutes, Vitals
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from skycap.engine.link import Link
     from skycap.job_type import JobType
+    from skycap.maintenance.outbox import OutboxRelay
     from skycap.registry import Registry
     from skycap.services.database import DatabasePool
     from skycap.services.mailer import MailService
@@ -63,6 +65,7 @@ class Daemon:
     worker: Worker
     loop_monitor: LoopMonitor
     clock: Clock
+    outbox: OutboxRelay | None
     http: HttpServer | None
 
 
@@ -126,6 +129,7 @@ def assemble(settings: Settings) -> Daemon:
             {consumer.queue.name: consumer.queue for consumer in consumers},
             signer=settings.signing.signer,
         ),
+        outbox=_outbox(settings, registry, database, broker.link, name=name),
         http=_http(
             settings,
             [
@@ -251,6 +255,30 @@ def _database(settings: Settings) -> DatabasePool | None:
         slow_query=timedelta(milliseconds=configured.slow_query_ms),
         statement_cache_size=_statement_cache_size(address),
         prepare=migrate if configured.migrate else None,
+    )
+
+
+def _outbox(
+    settings: Settings, registry: Registry, database: DatabasePool | None, link: Link, *, name: str
+) -> OutboxRelay | None:
+    configured, direct = settings.outbox, settings.database.direct
+    if database is None or not configured.enabled:
+        return None
+    from skycap.maintenance.outbox import OutboxRelay
+    from skycap.maintenance.outbox_jobs import OutboxJobs
+    from skycap.services.notifications import Notifications
+    from skycap.services.outbox import CHANNEL, Outbox
+
+    return OutboxRelay(
+        Outbox(database.stateless),
+        OutboxJobs(registry, signer=settings.signing.signer),
+        lambda queue: Queue(queue, link),
+        name=name,
+        other_queue="default" if "default" in settings.queues else next(iter(settings.queues)),
+        poll=configured.poll,
+        keep=configured.keep,
+        batch=configured.batch,
+        doorbell=None if direct is None else Notifications(direct.dsn, CHANNEL),
     )
 
 

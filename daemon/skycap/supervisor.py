@@ -80,13 +80,15 @@ async def _tell_plugins_of_the_start(daemon: Daemon, stop: asyncio.Event) -> Non
 
 
 async def _until_stopped(daemon: Daemon, stop: asyncio.Event) -> None:
-    """Return at the first stop signal, or raise what the worker or the clock raised; then nothing ticks any more."""
+    """Return at the first stop signal, or raise what a part raised; then nothing ticks or is relayed any more."""
     stopped = asyncio.create_task(stop.wait(), name="stop signal")
     parts = [
         asyncio.create_task(daemon.worker.ended(), name="worker"),
         asyncio.create_task(daemon.clock.run(), name="clock"),
         asyncio.create_task(_look_at_redis(daemon), name="redis settings"),
     ]
+    if daemon.outbox is not None:
+        parts.append(asyncio.create_task(daemon.outbox.run(), name="outbox"))
     try:
         done, _ = await asyncio.wait((stopped, *parts), return_when=asyncio.FIRST_COMPLETED)
         for part in done:

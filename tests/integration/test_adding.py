@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from skycap.engine.adding import add_all
+from skycap.engine.batches import add_batch, encoded
 from skycap.engine.link import Link
 from skycap.engine.policy import QueuePolicy
 from skycap.engine.queue import Claim, DeadOnArrival, NewJob, Queue, Repeat, Settlement
@@ -87,28 +88,26 @@ class TestRepeatedRequests:
 class TestBatches:
     async def test_a_batch_is_added_once_even_when_its_jobs_have_ended_and_were_forgotten(self, link: Link) -> None:
         queue = await queue_of(link, keep=0)
-        await queue.add_batch(7, [new_job("a"), new_job("b")])
+        assert await batch(queue, 7, "a", "b") == 2
         assert await run_all(queue) == ["a", "b"]
-        await queue.add_batch(7, [new_job("a"), new_job("b")])
-        await queue.add_batch(6, [new_job("c")])
+        assert await batch(queue, 7, "a", "b") == 2
+        assert await batch(queue, 6, "c") == 0
         assert (await queue.counts()).available == 0
-        await queue.add_batch(8, [new_job("d")])
+        assert await batch(queue, 8, "d") == 1
         assert await run_all(queue) == ["d"]
 
-    async def test_a_batch_that_does_not_fit_can_be_sent_again(self, link: Link) -> None:
-        queue = await queue_of(link, max_waiting=1)
-        with pytest.raises(QueueFull):
-            await queue.add_batch(1, [new_job("a"), new_job("b")])
-        await queue.add_batch(1, [new_job("a")])
-        assert await run_all(queue) == ["a"]
-
-    async def test_a_batch_that_was_added_is_not_said_to_be_too_much(self, link: Link) -> None:
+    async def test_what_finds_no_room_is_sent_with_a_higher_number(self, link: Link) -> None:
         queue = await queue_of(link, max_waiting=2)
-        await queue.add_batch(1, [new_job("a"), new_job("b")])
-        assert len(await run_all(queue)) == 2
-        await queue.add_batch(2, [new_job("c"), new_job("d")])
-        await queue.add_batch(1, [new_job("a"), new_job("b")])
-        assert (await queue.counts()).available == 2
+        assert await batch(queue, 1, "a", "b", "c") == 2
+        assert await run_all(queue) == ["a", "b"]
+        assert await batch(queue, 1, "a", "b", "c") == 2, "there is room now, but it was told already what was added"
+        assert (await queue.counts()).available == 0
+        assert await batch(queue, 2, "c") == 1
+        assert await run_all(queue) == ["c"]
+
+
+async def batch(queue: Queue, number: int, *job_ids: str) -> int:
+    return await add_batch(queue, number, [encoded(new_job(job_id)) for job_id in job_ids])
 
 
 class TestSeveralQueues:

@@ -30,7 +30,8 @@ _VERBS = {
     "events": ("skycap.cli.events:events", "Follow what happens to jobs, as it happens."),
     "plugins": ("skycap.cli.plugins:plugins", "List the plugins."),
     "config": ("skycap.cli.config:config", "Show the configuration, or its commented reference."),
-    "db": ("skycap.cli.db:db", "Bring skycap's own tables up to date."),
+    "outbox": ("skycap.cli.outbox:outbox", "Show the jobs that were enqueued in SQL, and replay them."),
+    "db": ("skycap.cli.db:db", "Bring skycap's own tables up to date, and let backends use them."),
 }
 
 

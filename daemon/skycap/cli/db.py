@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
-from skycap.errors import Unavailable
+from skycap.errors import ConfigurationError, Unavailable
 from skycap.exits import Exit
 from skycap.settings import Settings
 
 
 @click.group
 def db() -> None:
-    """Bring skycap's own tables up to date."""
+    """Bring skycap's own tables up to date, and let backends use them."""
 
 
 @db.command("migrate")
@@ -30,6 +31,39 @@ def migrate_schema(check: bool, config: Path | None) -> int:
     if not names:
         click.echo("skycap's tables are up to date")
     return Exit.NOT_DONE if check and names else Exit.DONE
+
+
+@db.command
+@click.argument("role")
+@click.option("--show", is_flag=True, help="Only print the statements.")
+@config_option
+def grant(role: str, show: bool, config: Path | None) -> None:
+    """Let a backend's ROLE enqueue jobs in SQL (skycap.enqueue_v1), and nothing else of skycap's."""
+    from skycap.services.outbox import grants_for
+
+    statements = grants_for(role)
+    if not show:
+        asyncio.run(_grant(settings_of(config), role, statements))
+    for statement in statements:
+        click.echo(f"{statement};")
+
+
+async def _grant(settings: Settings, role: str, statements: Sequence[str]) -> None:
+    import asyncpg
+
+    from skycap.cli.database import connected_database
+
+    async with connected_database(settings) as database, database.transaction() as transaction:
+        try:
+            for statement in statements:
+                await transaction.execute(statement)
+        except asyncpg.UndefinedObjectError as error:
+            raise click.UsageError(f"there is no role {role}: create it first, as the backend's own") from error
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise ConfigurationError(
+                f"the database role of skycap may not grant this ({error.args[0]}): run what --show prints as the "
+                "role that owns the schema skycap"
+            ) from error
 
 
 async def _migrate(settings: Settings, *, only_check: bool) -> list[str]:

@@ -196,12 +196,6 @@ class Queue:
         if reply != 1:
             self.added(reply)
 
-    async def add_batch(self, number: int, jobs: Iterable[NewJob]) -> None:
-        """Store the jobs of a numbered batch, unless this one or a later one was stored before. Raises QueueFull."""
-        reply = await self.link.call("add", self.keys.prefix, number, *arguments_of(jobs))
-        if reply == []:
-            raise self._is_full()
-
     def added(self, reply: Any) -> list[Enqueued]:
         """What the script's reply says of each job. Raises QueueFull and KeyReused: nothing was stored."""
         if not reply:

@@ -25,6 +25,7 @@ from skycap.settings.layers import Key, Layer, Provenance
 from skycap.settings.limits import LimitSettings, unknown_limit
 from skycap.settings.mail import MailSettings
 from skycap.settings.masking import masked_table
+from skycap.settings.outbox import OutboxSettings
 from skycap.settings.queues import QueueSettings, backend_queues, merged_queues
 from skycap.settings.section import Name
 from skycap.settings.sections import (
@@ -78,6 +79,7 @@ class Settings(BaseSettings):
     )
     redis: RedisSettings = RedisSettings()
     database: DatabaseSettings = DatabaseSettings()
+    outbox: OutboxSettings = OutboxSettings()
     smtp: SmtpSettings = SmtpSettings()
     mail: MailSettings = MailSettings()
     http: HttpSettings = HttpSettings()

@@ -229,7 +229,8 @@ BEGIN
 END
 $$;
 
--- The next batch for a relay: rows that wait, in order of id; none when nothing waits, or another relay is at it.
+-- The number of the next batch for a relay: rows that wait, in order of id; NULL when nothing waits, or another relay is
+-- at it. It gives no rows: a relay that has stopped, or is cut off, would not read them, and the lock would stay.
 -- A batch that is not done is given out again, to its own relay at once, to another one when it is older than
 -- stale_after. queue_of names the queue of each kind, other_queue that of kinds that the relay does not know.
 --
@@ -239,9 +240,7 @@ $$;
 CREATE FUNCTION skycap.outbox_take_v1(
     relay TEXT, most INTEGER, most_bytes BIGINT, queue_of JSONB, other_queue TEXT, full_queues TEXT[],
     stale_after INTERVAL
-) RETURNS TABLE (
-    batch BIGINT, id BIGINT, queue TEXT, job_id TEXT, kind TEXT, payload TEXT, options TEXT, enqueued_at TIMESTAMPTZ
-)
+) RETURNS BIGINT
 -- Statistics about a table that fills and empties are always old: nothing but the index in its order will do.
 LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off SET jit = off AS $$
 #variable_conflict use_column
@@ -265,7 +264,7 @@ BEGIN
                     UPDATE skycap.outbox_batch AS b SET rescan_at = began + 20 * (clock_timestamp() - began);
                 END IF;
             END IF;
-            RETURN;
+            RETURN NULL;
         END IF;
     END IF;
 
@@ -274,7 +273,7 @@ BEGIN
     IF NOT FOUND OR (
         last.row_ids <> '{}' AND last.relay <> outbox_take_v1.relay AND last.taken_at > began - stale_after
     ) THEN
-        RETURN;
+        RETURN NULL;
     END IF;
 
     IF last.row_ids <> '{}' THEN
@@ -310,14 +309,23 @@ BEGIN
     IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', TRUE);
     END IF;
+    RETURN CASE WHEN last.row_ids <> '{}' THEN last.number END;
+END
+$$;
+
+-- The rows of the batch that is on its way, in order; none when it is not this one any more.
+CREATE FUNCTION skycap.outbox_rows_v1(batch BIGINT) RETURNS TABLE (
+    id BIGINT, queue TEXT, job_id TEXT, kind TEXT, payload TEXT, options TEXT, enqueued_at TIMESTAMPTZ
+)
+LANGUAGE plpgsql STABLE SET enable_seqscan = off SET jit = off AS $$
+BEGIN
     RETURN QUERY
-    SELECT last.number, o.id, planned.queue, o.job_id, o.kind, o.payload::TEXT, o.options::TEXT, o.enqueued_at
-    FROM unnest(last.row_ids, last.queues) WITH ORDINALITY AS planned (row_id, queue, place)
+    SELECT o.id, planned.queue, o.job_id, o.kind, o.payload::TEXT, o.options::TEXT, o.enqueued_at
+    FROM skycap.outbox_batch AS b
+    CROSS JOIN unnest(b.row_ids, b.queues) WITH ORDINALITY AS planned (row_id, queue, place)
     JOIN skycap.outbox AS o ON o.id = planned.row_id
+    WHERE b.number = outbox_rows_v1.batch
     ORDER BY planned.place;
-    IF NOT FOUND THEN
-        UPDATE skycap.outbox_batch SET row_ids = '{}', queues = '{}';
-    END IF;
 END
 $$;
 
@@ -343,5 +351,5 @@ $$;
 -- `skycap db grant` gives it these. Every function is everybody's until it is revoked.
 REVOKE ALL ON FUNCTION
     skycap.outbox_texts_v1, skycap.outbox_fault_v1, skycap.outbox_put_v1, skycap.outbox_ring_v1,
-    skycap.enqueue_v1, skycap.enqueue_many_v1, skycap.outbox_take_v1, skycap.outbox_done_v1
+    skycap.enqueue_v1, skycap.enqueue_many_v1, skycap.outbox_take_v1, skycap.outbox_rows_v1, skycap.outbox_done_v1
 FROM PUBLIC;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,14 +15,23 @@ from skycap.engine.broker import QueueBroker
 from skycap.engine.queue import Queue
 from skycap.engine.taskiq_results import result_backend
 from skycap.errors import ConfigurationError, PluginError
+from skycap.http.bodies import Bodies
+from skycap.http.description import DescriptionRoutes
+from skycap.http.guards import LocalGuard, NobodyGuard, TokenGuard
 from skycap.http.health import HealthRoutes, Vitals
+from skycap.http.job_events import JobEventsRoutes
+from skycap.http.jobs import JobsRoutes
+from skycap.http.kinds import KindsRoutes
 from skycap.http.metrics import MetricsRoutes
 from skycap.http.server import HttpServer, Routes
+from skycap.http.tokens import TokenFile
 from skycap.http.unsubscribe import UnsubscribeRoutes
 from skycap.installation import load_plugins, queues, shared_limits
+from skycap.intake import Intake
 from skycap.mailing import composer_of, mail_service_of, smtp_of, subscriptions_of, templates_of
 from skycap.maintenance.clock import Clock
 from skycap.observe.event_loop import LoopMonitor
+from skycap.published_kinds import published
 from skycap.worker.consumer import Consumer
 from skycap.worker.executor import Executor
 from skycap.worker.job_context import Services
@@ -30,9 +40,10 @@ from skycap.worker.verdict import Policy
 from skycap.worker.worker import Worker, worker_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from skycap.engine.link import Link
+    from skycap.http.access import Guard
     from skycap.job_type import JobType
     from skycap.maintenance.outbox import OutboxRelay
     from skycap.registry import Registry
@@ -41,7 +52,7 @@ if TYPE_CHECKING:
     from skycap.services.smtp import SmtpPool
     from skycap.services.subscriptions import Subscriptions
     from skycap.services.templates import Templates
-    from skycap.settings import Settings
+    from skycap.settings import HttpSettings, Settings
     from skycap.settings.database import DatabaseAddress
 
 _log = structlog.get_logger("skycap.assembly")
@@ -132,9 +143,11 @@ def assemble(settings: Settings) -> Daemon:
         outbox=_outbox(settings, registry, database, broker.link, name=name),
         http=_http(
             settings,
+            JobEventsRoutes(vitals.queues),
             [
                 HealthRoutes(vitals),
                 MetricsRoutes(vitals.queues, loop_monitor.figures),
+                *_api(Intake(registry, signer=settings.signing.signer), registry, vitals.queues),
                 *([UnsubscribeRoutes(mail.subscriptions, mail.pages)] if mail else []),
             ],
         ),
@@ -289,11 +302,35 @@ def _statement_cache_size(address: DatabaseAddress) -> int:
     return _STATEMENTS if address.statement_cache_size is None else address.statement_cache_size
 
 
-def _http(settings: Settings, routes: Sequence[Routes]) -> HttpServer | None:
+def _api(intake: Intake, registry: Registry, queues: Mapping[str, Queue]) -> list[Routes]:
+    largest = max((job_type.payload.payload_spec.largest_bytes for job_type in registry.job_types), default=0)
+    return [
+        JobsRoutes(intake, queues, Bodies(), largest_job_bytes=largest),
+        KindsRoutes(published(registry.job_types)),
+        DescriptionRoutes(version=metadata.version("skycap")),
+    ]
+
+
+def _http(settings: Settings, events: JobEventsRoutes, routes: Sequence[Routes]) -> HttpServer | None:
     if not settings.http.enabled:
         return None
     bind = settings.http.bind
-    return HttpServer(routes, host=bind.host, port=bind.port, path=bind.path)
+    return HttpServer(
+        [*routes, events],
+        host=bind.host,
+        port=bind.port,
+        path=bind.path,
+        guard=_guard(settings.http, production=settings.production),
+        development=not settings.production,
+        at_stop=[events.stop],
+    )
+
+
+def _guard(http: HttpSettings, *, production: bool) -> Guard:
+    if http.tokens_file is not None:
+        file = TokenFile(http.tokens_file)
+        return TokenGuard(file, token_rate=http.token_rate, is_for_others=not http.bind.is_local)
+    return NobodyGuard() if production else LocalGuard(http.bind.host)
 
 
 async def _ping(broker: QueueBroker) -> timedelta:

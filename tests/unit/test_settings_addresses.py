@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from redis.asyncio import ConnectionPool
 
 from skycap.engine.hosts import Hosts
-from skycap.settings import BindAddress, RedisAddress, SmtpAddress, SmtpSettings
+from skycap.settings import BindAddress, HttpSettings, RedisAddress, SmtpAddress, SmtpSettings
 from skycap.settings.url import Url, url_text
 
 
@@ -232,7 +232,7 @@ def test_places_to_listen(text: str, written: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("0.0.0.0:8600", "can be reached from other machines, .* token yet; give 127.0.0.1:8600 or unix:/path"),
+        ("0.0.0.0:8600", "can be reached from other machines, .* token there; give 127.0.0.1:8600 or unix:/path"),
         ("[::]:8600", "can be reached from other machines"),
         ("skycap.example.com:8600", "can be reached from other machines"),
         ("8600", "is no place to listen; write host:port"),
@@ -244,3 +244,16 @@ def test_places_to_listen(text: str, written: str) -> None:
 def test_places_where_skycap_does_not_listen(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         BindAddress.parse(text)
+
+
+def test_other_machines_reach_the_api_only_with_tokens() -> None:
+    with pytest.raises(ValidationError, match=r"0\.0\.0\.0:8600 can be reached from other machines; set tokens_file"):
+        HttpSettings.model_validate({"bind": "0.0.0.0:8600"})
+    with_tokens = HttpSettings.model_validate({"bind": "0.0.0.0:8600", "tokens_file": "/etc/skycap/tokens.toml"})
+    assert not with_tokens.bind.is_local
+
+
+@pytest.mark.parametrize("rate", ["1000", "0/1s", "10/0s", "ten/1s", "10/1m"])
+def test_a_rate_of_requests_that_is_none_is_refused(rate: str) -> None:
+    with pytest.raises(ValidationError, match="write it as 100/1s"):
+        HttpSettings.model_validate({"token_rate": rate})

@@ -27,6 +27,7 @@ _VERBS = {
     "privacy": ("skycap.cli.privacy:privacy", "Export or erase what is held about a person."),
     "schedules": ("skycap.cli.schedules:schedules", "List schedules, and run one now."),
     "kinds": ("skycap.cli.kinds:kinds", "List, pause and resume the kinds of jobs."),
+    "tokens": ("skycap.cli.tokens:tokens", "Make and list the tokens of the HTTP API."),
     "events": ("skycap.cli.events:events", "Follow what happens to jobs, as it happens."),
     "plugins": ("skycap.cli.plugins:plugins", "List the plugins."),
     "config": ("skycap.cli.config:config", "Show the configuration, or its commented reference."),

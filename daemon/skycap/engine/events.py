@@ -53,6 +53,18 @@ class EventStream:
                 for event in _events(last, self._queue.name, fields):
                     yield event
 
+    async def between(self, last: str, until: str) -> AsyncIterator[Event]:
+        """Every event that is kept after the one with id ``last``, up to the one with id ``until``."""
+        key = self._queue.keys.events
+        while True:
+            entries = await self._queue.link.command("XRANGE", key, f"({last}", until, "COUNT", _AT_ONCE)
+            for event_id, fields in entries:
+                last = event_id.decode()
+                for event in _events(last, self._queue.name, fields):
+                    yield event
+            if len(entries) < _AT_ONCE:
+                return
+
 
 def _entries(reply: Any) -> list[tuple[bytes, list[bytes]]]:
     """RESP3 answers with a map from stream to entries, RESP2 with pairs of them; nothing new is None."""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
-import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from aiohttp import web
+from pydantic_core import to_json
 
-from skycap.errors import InvalidPayload, Refused, Unavailable
+from skycap.errors import (
+    InvalidPayload,
+    KeyReused,
+    NewerPayload,
+    PayloadTooLarge,
+    QueueFull,
+    Refused,
+    Unavailable,
+    UnknownKind,
+)
 
 _log = structlog.get_logger("skycap.http")
 
@@ -20,86 +30,225 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 REQUEST_ID = web.RequestKey("request_id", str)
 
-_ACCEPTED_ID = re.compile(r"[\w-]{1,64}")
+_ACCEPTED_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+_PROBLEM = "application/problem+json"
+_RETRY_SECONDS = "1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorType:
-    """``name`` as the dashboards know it; ``status`` is what it is answered with."""
+    """``name`` as the dashboards know it, ``status`` as it is answered, ``code`` for programs, ``title`` for people."""
 
     name: str
     status: int
-
-    @property
-    def code(self) -> str:
-        return f"{self.name.removesuffix('_ERROR')}_001"
+    code: str
+    title: str
 
 
-VALIDATION = ErrorType(name="VALIDATION_ERROR", status=400)
-BAD_REQUEST = ErrorType(name="BAD_REQUEST", status=400)
-NOT_FOUND = ErrorType(name="NOT_FOUND", status=404)
-INTERNAL = ErrorType(name="INTERNAL_SERVER_ERROR", status=500)
-EXTERNAL = ErrorType(name="EXTERNAL_SERVICE_ERROR", status=503)
+def _types(name: str, status: int, *titles: str, first: int = 1) -> list[ErrorType]:
+    stem = name.removesuffix("_ERROR")
+    return [
+        ErrorType(name=name, status=status, code=f"{stem}_{number:03}", title=title)
+        for number, title in enumerate(titles, first)
+    ]
+
+
+INVALID_PAYLOAD, UNKNOWN_KIND, NEWER_PAYLOAD, INVALID_REQUEST = _types(
+    "VALIDATION_ERROR",
+    400,
+    "The payload does not fit its kind",
+    "No plugin handles this kind",
+    "The payload has a newer version than the daemon knows",
+    "The request around the payload is not understood",
+)
+BAD_REQUEST, NOT_JSON, TOO_INTRICATE, BAD_HEADER = _types(
+    "BAD_REQUEST",
+    400,
+    "The request cannot be taken",
+    "The body is no JSON object",
+    "The body is nested too deep or has too many values",
+    "A header is not understood",
+)
+(TOO_SLOW,) = _types("BAD_REQUEST", 408, "The body did not arrive in time", first=5)
+(TOO_LARGE,) = _types("BAD_REQUEST", 413, "The body or the job is too large", first=6)
+(UNSUPPORTED,) = _types("BAD_REQUEST", 415, "The body has a type or an encoding that is not read", first=7)
+(NOT_ALLOWED,) = _types("BAD_REQUEST", 405, "The method is not possible here", first=8)
+NO_TOKEN, WRONG_TOKEN = _types(
+    "AUTHENTICATION_ERROR", 401, "A token is needed", "The token is not known, or has expired"
+)
+NO_SCOPE, FOREIGN = _types(
+    "AUTHORIZATION_ERROR", 403, "The token lacks the scope", "A web page of somebody else sent the request"
+)
+(NOT_FOUND,) = _types("NOT_FOUND", 404, "There is no such thing")
+KEY_REUSED, WRONG_STATE = _types(
+    "CONFLICT", 409, "The idempotency key came with another request before", "The job's state does not allow it"
+)
+(RATE_LIMIT,) = _types("RATE_LIMIT", 429, "The token's rate is used up")
+(INTERNAL,) = _types("INTERNAL_SERVER_ERROR", 500, "A bug; the log has it under the requestId")
+UNAVAILABLE, QUEUE_FULL, OUT_OF_MEMORY, BUSY = _types(
+    "EXTERNAL_SERVICE_ERROR",
+    503,
+    "Something that is needed cannot be reached",
+    "The queue is full",
+    "Redis has no memory left",
+    "The daemon is busy with other requests",
+)
+(TIMEOUT,) = _types("TIMEOUT", 504, "Something that is needed did not answer in time")
+
+ERROR_TYPES: tuple[ErrorType, ...] = (
+    *(INVALID_PAYLOAD, UNKNOWN_KIND, NEWER_PAYLOAD, INVALID_REQUEST),
+    *(BAD_REQUEST, NOT_JSON, TOO_INTRICATE, BAD_HEADER, NOT_ALLOWED, TOO_SLOW, TOO_LARGE, UNSUPPORTED),
+    *(NO_TOKEN, WRONG_TOKEN, NO_SCOPE, FOREIGN, NOT_FOUND, KEY_REUSED, WRONG_STATE, RATE_LIMIT),
+    *(INTERNAL, UNAVAILABLE, QUEUE_FULL, OUT_OF_MEMORY, BUSY, TIMEOUT),
+)
 
 _BY_STATUS = {
     400: BAD_REQUEST,
-    401: ErrorType(name="AUTHENTICATION_ERROR", status=401),
-    403: ErrorType(name="AUTHORIZATION_ERROR", status=403),
+    401: NO_TOKEN,
+    403: NO_SCOPE,
     404: NOT_FOUND,
-    409: ErrorType(name="CONFLICT", status=409),
-    429: ErrorType(name="RATE_LIMIT", status=429),
-    503: EXTERNAL,
-    504: ErrorType(name="TIMEOUT", status=504),
+    405: NOT_ALLOWED,
+    408: TOO_SLOW,
+    409: WRONG_STATE,
+    413: TOO_LARGE,
+    415: UNSUPPORTED,
+    429: RATE_LIMIT,
+    503: UNAVAILABLE,
+    504: TIMEOUT,
 }
 
 
-@web.middleware
-async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request an id and turn whatever its handler raises into an error answer."""
-    request[REQUEST_ID] = _request_id(request)
-    try:
-        response = await handler(request)
-    except web.HTTPException as error:
-        if error.status < 400:  # noqa: PLR2004 - a redirect is no error
-            raise
-        kind = _BY_STATUS.get(error.status, ErrorType(name=BAD_REQUEST.name, status=error.status))
-        response = error_answer(request, kind, _sentence(request, error), headers=_kept(error))
-    except InvalidPayload as error:
-        response = error_answer(request, VALIDATION, str(error))
-    except Refused as error:
-        response = error_answer(request, BAD_REQUEST, str(error))
-    except Unavailable as error:
-        response = error_answer(request, EXTERNAL, str(error))
-    except Exception:  # noqa: BLE001 - whatever a handler raises, the asker gets an answer and the log the traceback
-        _log.exception("request failed", path=request.path, request_id=request[REQUEST_ID])
-        response = error_answer(request, INTERNAL, "internal error; the log has it under this requestId")
-    response.headers["X-Request-Id"] = request[REQUEST_ID]
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cache-Control"] = "no-store"
-    return response
+_BY_ERROR: Mapping[type[Refused], ErrorType] = {
+    InvalidPayload: INVALID_PAYLOAD,
+    UnknownKind: UNKNOWN_KIND,
+    NewerPayload: NEWER_PAYLOAD,
+    PayloadTooLarge: TOO_LARGE,
+    KeyReused: KEY_REUSED,
+    QueueFull: QUEUE_FULL,
+}
 
 
-def error_answer(
-    request: web.Request, kind: ErrorType, message: str, *, headers: dict[str, str] | None = None
-) -> web.Response:
-    body = {
+class ApiError(Exception):
+    """The answer to a request that cannot be granted. ``problems`` has one ``field: what is wrong`` each."""
+
+    def __init__(
+        self,
+        error_type: ErrorType,
+        message: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        problems: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+        self.message = message
+        self.headers = headers or {}
+        self.problems = problems
+
+
+class ErrorAnswers:
+    """Gives each request an id and turns whatever its handler raises into an error answer.
+
+    Only in ``development`` has that the ``details``: the fields that are wrong, one by one.
+    """
+
+    def __init__(self, *, development: bool = False) -> None:
+        self._development = development
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = request[REQUEST_ID] = _request_id(request)
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            if error.status < 400:  # noqa: PLR2004 - a redirect is no error
+                raise
+            response = self._answer(request, _of_http(request, error))
+        except ApiError as error:
+            response = self._answer(request, error)
+        except (Refused, Unavailable) as error:
+            response = self._answer(request, api_error(error))
+        except Exception:  # noqa: BLE001 - whatever a handler raises, the asker gets an answer and the log the traceback
+            _log.exception("request failed", path=request.path, request_id=request_id)
+            response = self._answer(request, ApiError(INTERNAL, "internal error; the log has it under this requestId"))
+        if not request.content.is_eof():
+            # The rest of the body is not read, so that no further request can follow it.
+            response.force_close()
+        if not response.prepared:
+            response.headers["X-Request-Id"] = request_id
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    def _answer(self, request: web.Request, error: ApiError) -> web.Response:
+        wants_problem = _PROBLEM in request.headers.get("Accept", "")
+        body = _problem(request, error) if wants_problem else _document(request, error)
+        if self._development and error.problems:
+            body["details"] = [_detail(problem) for problem in error.problems]
+        return web.Response(
+            body=to_json(body),
+            status=error.error_type.status,
+            headers=error.headers,
+            content_type=_PROBLEM if wants_problem else "application/json",
+            charset=None if wants_problem else "utf-8",
+        )
+
+
+def api_error(error: Refused | Unavailable) -> ApiError:
+    """What the asker is told of an error that is not HTTP's own."""
+    problems = error.problems if isinstance(error, InvalidPayload) else ()
+    headers = {"Retry-After": _RETRY_SECONDS} if isinstance(error, QueueFull | Unavailable) else None
+    return ApiError(_type_of(error), "; ".join(problems) or str(error), headers=headers, problems=problems)
+
+
+def _type_of(error: Refused | Unavailable) -> ErrorType:
+    if isinstance(error, Unavailable):
+        return OUT_OF_MEMORY if error.problem.startswith("OOM") else UNAVAILABLE
+    return next((found for raised, found in _BY_ERROR.items() if isinstance(error, raised)), BAD_REQUEST)
+
+
+def _document(request: web.Request, error: ApiError) -> dict[str, Any]:
+    kind = error.error_type
+    return {
         "success": False,
         "error": kind.name,
-        "message": message,
+        "message": error.message,
         "statusCode": kind.status,
         "code": kind.code,
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "path": request.path,
         "requestId": request[REQUEST_ID],
     }
-    return web.json_response(
-        body, status=kind.status, headers=headers, dumps=lambda o: json.dumps(o, ensure_ascii=False)
-    )
+
+
+def _problem(request: web.Request, error: ApiError) -> dict[str, Any]:
+    """As RFC 9457 has it."""
+    kind = error.error_type
+    return {
+        "type": f"/api/docs#{kind.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": error.message,
+        "instance": request.rel_url.raw_path,
+        "code": kind.code,
+        "requestId": request[REQUEST_ID],
+    }
+
+
+def _detail(problem: str) -> dict[str, str]:
+    field, _, message = problem.partition(": ")
+    return {"field": field, "message": message}
 
 
 def _request_id(request: web.Request) -> str:
-    given = request.headers.get("X-Request-Id", "")
-    return given if _ACCEPTED_ID.fullmatch(given) else uuid.uuid4().hex
+    given = request.headers.get("X-Request-Id")
+    return given if given is not None and _ACCEPTED_ID.fullmatch(given) else os.urandom(16).hex()
+
+
+def _of_http(request: web.Request, error: web.HTTPException) -> ApiError:
+    default = ErrorType(name=BAD_REQUEST.name, status=error.status, code=BAD_REQUEST.code, title=error.reason)
+    headers = {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}
+    return ApiError(_BY_STATUS.get(error.status, default), _sentence(request, error), headers=headers)
 
 
 def _sentence(request: web.Request, error: web.HTTPException) -> str:
@@ -110,7 +259,3 @@ def _sentence(request: web.Request, error: web.HTTPException) -> str:
             return f"{request.method} is not possible here; allowed: {', '.join(sorted(error.allowed_methods))}"
         case _:
             return error.text or error.reason
-
-
-def _kept(error: web.HTTPException) -> dict[str, str]:
-    return {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}

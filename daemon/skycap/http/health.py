@@ -14,6 +14,8 @@ from aiohttp import web
 from skycap.engine.queue import Counts, Queue
 from skycap.errors import Unavailable
 from skycap.health import Health, HealthCheck, down
+from skycap.http.access import needs_elsewhere
+from skycap.http.tokens import Scope
 
 CHECK_LIMIT = timedelta(seconds=2)
 STALLED_AFTER = timedelta(seconds=15)
@@ -64,6 +66,7 @@ class HealthRoutes:
         body = {"status": "ready" if is_ready else "not ready", "checks": checks}
         return web.json_response(body, status=200 if is_ready else 503)
 
+    @needs_elsewhere(Scope.READ)
     async def system(self, _request: web.Request) -> web.Response:
         """The overview that the dashboards read."""
         vitals = self._vitals

@@ -9,6 +9,8 @@ from aiohttp import web
 
 from skycap.engine.queue import Counts, Queue
 from skycap.errors import Unavailable
+from skycap.http.access import needs_elsewhere
+from skycap.http.tokens import Scope
 from skycap.observe.event_loop import BlockFigures
 
 _FORMAT = "text/plain; version=0.0.4; charset=utf-8"
@@ -27,6 +29,7 @@ class MetricsRoutes:
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/metrics", self.metrics)
 
+    @needs_elsewhere(Scope.READ)
     async def metrics(self, _request: web.Request) -> web.Response:
         """What is known now."""
         counts = await self._counts()

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import hashlib
 import re
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal, Protocol
 
@@ -14,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from skycap.errors import Unavailable
+from skycap.http.allowance import Allowance
 from skycap.services.unsubscribe_links import Link
 
 _log = structlog.get_logger("skycap.http")
@@ -60,7 +60,7 @@ class UnsubscribeRoutes:
     ) -> None:
         self._subscriptions = subscriptions
         self._pages = pages
-        self._allowance = _Allowance(stops_per_second)
+        self._allowance = Allowance(stops_per_second)
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/unsubscribe/{token}", self.ask)
@@ -79,7 +79,7 @@ class UnsubscribeRoutes:
 
     async def _stopped(self, request: web.Request, link: Link) -> web.Response:
         await _read_to_the_end(request)
-        if not self._allowance.take():
+        if self._allowance.take():
             return self._page("later", link, status=429, retry_after_seconds=1)
         await self._subscriptions.stop(link)
         return self._page("stopped", link)
@@ -113,24 +113,6 @@ class UnsubscribeRoutes:
         if retry_after_seconds is not None:
             headers["Retry-After"] = str(retry_after_seconds)
         return web.Response(text=html, status=status, content_type="text/html", charset="utf-8", headers=headers)
-
-
-class _Allowance:
-    """So many a second; as many at once when there were none before."""
-
-    def __init__(self, per_second: float) -> None:
-        self._per_second = per_second
-        self._left = per_second
-        self._asked_at = time.monotonic()
-
-    def take(self) -> bool:
-        now = time.monotonic()
-        self._left = min(self._per_second, self._left + (now - self._asked_at) * self._per_second)
-        self._asked_at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 async def _read_to_the_end(request: web.Request) -> None:

@@ -157,7 +157,7 @@ class SmtpAddress(Address):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class BindAddress(Address):
-    """Where the HTTP server listens: ``host`` and ``port`` (0 takes a free one), or a socket at ``path``."""
+    """Where to serve this machine only: ``host`` and ``port`` (0 takes a free one), or a socket at ``path``."""
 
     host: str
     port: int
@@ -174,17 +174,35 @@ class BindAddress(Address):
         if match is None or int(match["port"]) > HIGHEST_PORT:
             raise ValueError(f"{quoted(text)} is no place to listen; write host:port, [v6]:port or unix:/path")
         host = match["host"].strip("[]")
-        if not is_loopback(host):
+        address = cls(host=host, port=int(match["port"]), path=None)
+        address.check_reach()
+        return address
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can connect."""
+        return self.path is not None or is_loopback(self.host)
+
+    def check_reach(self) -> None:
+        """Raises ValueError for an address that other machines reach."""
+        if not self.is_local:
             raise ValueError(
-                f"{quoted(text)} can be reached from other machines, and skycap does not ask for a token yet; "
-                f"give 127.0.0.1:{match['port']} or unix:/path, behind a proxy that checks who asks"
+                f"{quoted(str(self))} can be reached from other machines, and nobody is asked for a token there; "
+                f"give 127.0.0.1:{self.port} or unix:/path, behind a proxy that checks who asks"
             )
-        return cls(host=host, port=int(match["port"]), path=None)
 
     def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ListenAddress(BindAddress):
+    """Where skycap's own HTTP server listens, which may be for other machines."""
+
+    def check_reach(self) -> None:
+        """Any reach is possible; whether requests carry a token is for ``HttpSettings`` to check."""
 
 
 def is_loopback(host: str) -> bool:

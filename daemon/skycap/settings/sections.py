@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from skycap.settings.addresses import BindAddress, RedisAddress, SmtpAddress
+from skycap.settings.addresses import ListenAddress, RedisAddress, SmtpAddress
+from skycap.settings.call_rate import CallRate
 from skycap.settings.colors import checked_color
 from skycap.settings.contacts import checked_mailbox, checked_website
 from skycap.settings.database import DatabaseAddress
@@ -172,11 +173,30 @@ class HttpSettings(Section):
     """Health, status, metrics and the API to enqueue."""
 
     enabled: bool = Field(default=True, description="Whether to listen at all.")
-    bind: BindAddress = Field(
-        default=BindAddress(host="127.0.0.1", port=8600, path=None),
-        description="host:port, [v6]:port or unix:/path; only this machine's own addresses, "
-        "until requests can carry a token.",
+    bind: ListenAddress = Field(
+        default=ListenAddress(host="127.0.0.1", port=8600, path=None),
+        description="host:port, [v6]:port or unix:/path; only this machine's own addresses, unless tokens_file is set.",
     )
+    tokens_file: Path | None = Field(
+        default=None,
+        description="The tokens with which jobs may be enqueued, looked at and changed; `skycap tokens new` makes one. "
+        "If not set, everybody on this machine may in development, and nobody in production.",
+        examples=["/etc/skycap/tokens.toml"],
+    )
+    token_rate: CallRate = Field(
+        default="1000/1s",
+        description="How many requests one daemon takes with one token in a time, as 100/1s; "
+        "a token can have a rate of its own.",
+    )
+
+    @model_validator(mode="after")
+    def _tokens_where_others_reach_it(self) -> Self:
+        if not self.bind.is_local and self.tokens_file is None:
+            raise ValueError(
+                f"bind: {self.bind} can be reached from other machines; set tokens_file, for which `skycap tokens new` "
+                f"makes tokens, or give 127.0.0.1:{self.bind.port} or unix:/path, behind a proxy that checks who asks"
+            )
+        return self
 
 
 class WorkerSettings(Section):

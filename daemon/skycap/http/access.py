@@ -1,0 +1,85 @@
+"""Access: which handlers ask who is there, and what a caller must be allowed to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from aiohttp import web
+
+from skycap.http.errors import NO_SCOPE, ApiError, Handler
+from skycap.http.tokens import Scope
+
+_H = TypeVar("_H", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who asks: the name of a token, or of nobody in particular."""
+
+    name: str
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+CALLER = web.RequestKey("caller", Caller)
+
+
+class Guard(Protocol):
+    """Lets requests in."""
+
+    is_for_others: bool
+    """Whether other machines reach the server, so that what they may see of it takes a token."""
+
+    def admit(self, request: web.Request) -> Caller:
+        """Who sent it. Raises ApiError for one that must not be answered."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Need:
+    """What a handler needs of its caller: any of the scopes."""
+
+    scopes: tuple[Scope, ...]
+    is_only_for_others: bool
+
+
+def needs(*scopes: Scope) -> Callable[[_H], _H]:
+    """Marks a handler as one for callers with any of these scopes."""
+    return _marker(_Need(scopes=scopes, is_only_for_others=False))
+
+
+def needs_elsewhere(*scopes: Scope) -> Callable[[_H], _H]:
+    """As ``needs``, but everybody on this machine may ask while other machines cannot."""
+    return _marker(_Need(scopes=scopes, is_only_for_others=True))
+
+
+def _marker(need: _Need) -> Callable[[_H], _H]:
+    def mark(handler: _H) -> _H:
+        handler.__dict__["need"] = need
+        return handler
+
+    return mark
+
+
+class Access:
+    """Asks the guard before a handler is called that needs a scope."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        need: _Need | None = getattr(request.match_info.handler, "need", None)
+        if need is not None and (self._guard.is_for_others or not need.is_only_for_others):
+            caller = request[CALLER] = self._guard.admit(request)
+            if not any(map(caller.may, need.scopes)):
+                raise ApiError(
+                    NO_SCOPE,
+                    f"the token {caller.name!r} lacks the scope {' or '.join(need.scopes)}; an admin can add it to "
+                    "the tokens file",
+                )
+        return await handler(request)

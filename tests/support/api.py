@@ -1,0 +1,107 @@
+"""The HTTP API in this process, on real queues, with kinds of the tests' own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientResponse, ClientSession
+
+from skycap import Plugin
+from skycap.engine.link import Link
+from skycap.engine.policy import QueuePolicy
+from skycap.engine.queue import Queue
+from skycap.http.access import Guard
+from skycap.http.bodies import Bodies
+from skycap.http.description import DescriptionRoutes
+from skycap.http.job_events import JobEventsRoutes
+from skycap.http.jobs import JobsRoutes
+from skycap.http.kinds import KindsRoutes
+from skycap.http.server import HttpServer
+from skycap.intake import Intake
+from skycap.payload import Payload
+from skycap.published_kinds import published
+from skycap.registry import Registry
+from tests.support.workers import Note
+
+
+class Memo(Payload, kind="take-memo", queue="others"):
+    """A job of another queue."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """A running server, a session to ask it with, and its first queue."""
+
+    url: str
+    session: ClientSession
+    queue: Queue
+
+    async def post(self, path: str, document: Any, *, headers: Mapping[str, str] | None = None) -> ClientResponse:
+        """The answer, read whole."""
+        return await self.post_text(path, json.dumps(document).encode(), headers=headers)
+
+    async def post_text(self, path: str, body: bytes, *, headers: Mapping[str, str] | None = None) -> ClientResponse:
+        given = {"Content-Type": "application/json", **(headers or {})}
+        async with self.session.post(self.url + path, data=body, headers=given) as response:
+            await response.read()
+            return response
+
+    async def get_json(self, path: str) -> Any:
+        async with self.session.get(self.url + path) as response:
+            assert response.status == 200, await response.text()
+            return await response.json()
+
+
+@asynccontextmanager
+async def api(
+    redis_url: str,
+    *,
+    policy: QueuePolicy | None = None,
+    development: bool = True,
+    guard: Guard | None = None,
+    bodies: Bodies | None = None,
+    path: Path | None = None,
+    **of_events: Any,
+) -> AsyncGenerator[Api]:
+    """A server on a free port of this machine, or on a unix socket at ``path``."""
+    plugin = Plugin("tests")
+
+    @plugin.job()
+    async def take_note(ctx: Any, payload: Note) -> None: ...
+
+    @plugin.job()
+    async def take_memo(ctx: Any, payload: Memo) -> None: ...
+
+    registry = Registry()
+    registry.add(plugin, name="tests", origin="the test")
+    link = Link.to(redis_url)
+    queues = {"tests": Queue("tests", link, policy=policy), "others": Queue("others", link)}
+    for queue in queues.values():
+        await queue.configure()
+    events = JobEventsRoutes(queues, **of_events)
+    server = HttpServer(
+        [
+            JobsRoutes(Intake(registry), queues, bodies or Bodies()),
+            events,
+            KindsRoutes(published(registry.job_types)),
+            DescriptionRoutes(version="0"),
+        ],
+        host="127.0.0.1",
+        port=0,
+        path=path,
+        guard=guard,
+        development=development,
+        at_stop=[events.stop],
+    )
+    await server.start()
+    try:
+        async with ClientSession() as session:
+            yield Api(url=server.url, session=session, queue=queues["tests"])
+    finally:
+        await server.stop()
+        await link.close()

@@ -18,7 +18,8 @@ from packaging.requirements import Requirement
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGES = ("daemon/skycap", "plugins/skycap_travel", "templates/skycap_templates")
-SHARED = ("config", "systemd")
+SHARED = {"config": "config", "systemd": "systemd", "plugins/typescript": "typescript"}
+"""Where an admin finds the files of each folder, below share/skycap."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_the_wheel_has_mail_templates(wheel: Path) -> None:
 
 @pytest.mark.parametrize("folder", SHARED)
 def test_the_wheel_installs_what_an_admin_copies(wheel: Path, folder: str) -> None:
-    shared = below(f"skycap-0.1.0.data/data/share/skycap/{folder}/", names_in(wheel))
+    shared = below(f"skycap-0.1.0.data/data/share/skycap/{SHARED[folder]}/", names_in(wheel))
 
     assert shared
     assert shared == files_below(CHECKOUT / folder)

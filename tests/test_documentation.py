@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import json
 import re
 import shlex
 import sys
@@ -12,16 +13,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import asyncpg
 import click
 import pytest
 from babel.messages.pofile import read_po
 
 from skycap import AsyncClient
 from skycap.cli import skycap
+from skycap.discovery import load
+from skycap.envelope import Envelope
+from skycap.http.errors import ERROR_TYPES
+from skycap.intake import Intake
+from skycap.request_document import RequestDocument
+from skycap.services.migrations import migrate
 from skycap.settings import load_settings
+from tests.support.redis_users import RULE_OF_DAEMONS, RULE_OF_PRODUCERS
 
 ROOT = Path(__file__).resolve().parents[1]
-READMES = sorted([ROOT / "README.md", *ROOT.glob("*/README.md")])
+READMES = sorted(
+    [
+        *(ROOT / "README.md", ROOT / "daemon" / "CONTRACT.md", ROOT / "tests" / "vectors" / "README.md"),
+        *ROOT.glob("*/README.md"),
+        *ROOT.glob("plugins/*/README.md"),
+    ]
+)
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -56,7 +71,7 @@ def test_every_folder_explains_itself() -> None:
 
 
 def test_every_snippet_is_of_a_kind_that_is_checked() -> None:
-    checked = {"python", "console", "toml", "ini", "jinja", "po", "mermaid", "text"}
+    checked = {"python", "console", "toml", "ini", "jinja", "po", "mermaid", "text", "json", "sql", "ts"}
     assert [str(snippet) for snippet in SNIPPETS if snippet.language not in checked] == []
 
 
@@ -93,6 +108,45 @@ def test_the_plugin_in_the_readme_is_the_one_in_the_examples() -> None:
     assert example in {snippet.text for snippet in SNIPPETS if snippet.file == ROOT / "README.md"}
 
 
+@of("json")
+def test_json_is_a_request_or_an_envelope_that_fits_its_kind(snippet: Snippet) -> None:
+    document = json.loads(snippet.text)
+    registry = load()
+    if "v" in document:
+        registry.read(Envelope.from_json(snippet.text.encode()))
+    elif {"kind", "payload"} <= document.keys():
+        Intake(registry).job_of(RequestDocument.read(document).request())
+
+
+@of("sql")
+async def test_sql_runs(snippet: Snippet, database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await migrate(connection)
+        for statement in snippet.text.split(";\n"):
+            assert await connection.fetch(statement) or not statement.strip()
+        requests = [
+            {**json.loads(row["options"]), "kind": row["kind"], "payload": json.loads(row["payload"])}
+            for row in await connection.fetch("SELECT kind, payload, options FROM skycap.outbox")
+        ]
+    finally:
+        await connection.close()
+    for request in requests:
+        Intake(load()).job_of(RequestDocument.read(request).request())
+
+
+def test_the_contract_has_every_error_of_http() -> None:
+    table = (ROOT / "daemon" / "CONTRACT.md").read_text().partition("begin -->")[2].partition("<!--")[0]
+    documented = set(re.findall(r"^\| `(\w+)` \| (\d+) \| `(\w+)` \|", table, re.MULTILINE))
+    assert documented == {(each.code, str(each.status), each.name) for each in ERROR_TYPES}
+
+
+@of("ts")
+def test_typescript_is_of_a_file_that_is_compiled_and_run(snippet: Snippet) -> None:
+    files = [*(ROOT / "plugins" / "typescript").glob("*.ts"), *(ROOT / "tests" / "typescript").glob("*.ts")]
+    assert [file for file in files if snippet.text in file.read_text()]
+
+
 @of("toml")
 def test_toml_is_valid(snippet: Snippet) -> None:
     tomllib.loads(snippet.text)
@@ -126,6 +180,19 @@ def test_commands_of_skycap_exist_with_their_options(snippet: Snippet) -> None:
         if not words or Path(words[0]).name != "skycap" or words[1:2] == ["test"]:
             continue
         _parse(skycap, words[1:])
+
+
+@of("console")
+def test_what_curl_sends_fits_its_kind(snippet: Snippet) -> None:
+    for words in (shlex.split(line[2:]) for line in snippet.text.splitlines() if line.startswith("$ curl ")):
+        if "--json" in words:
+            document = json.loads(words[words.index("--json") + 1])
+            Intake(load()).job_of(RequestDocument.read(document).request())
+
+
+def test_the_users_of_redis_are_those_that_the_tests_try() -> None:
+    text = " ".join((ROOT / "config" / "README.md").read_text().split())
+    assert [rule for rule in (RULE_OF_PRODUCERS, RULE_OF_DAEMONS) if rule not in text] == []
 
 
 def _parse(command: click.Command, words: list[str]) -> None:

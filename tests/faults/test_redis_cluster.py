@@ -9,13 +9,24 @@ from pathlib import Path
 import pytest
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from skycap import AsyncClient, Payload, QueueFull
 from skycap.engine.link import Link
+from skycap.engine.policy import QueuePolicy
+from skycap.engine.queue import Queue
 from skycap.errors import Unavailable
 from tests.support.redis import redis_at
 from tests.support.redis_servers import Sharded, cluster
 
 QUEUES = {"reports": 0, "email": 1, "sms": 2, "push": 0}
 """Each with the node that owns its slot in ``cluster``."""
+
+
+class Report(Payload, kind="write-report", queue="reports"):
+    """Of a queue on the first node."""
+
+
+class Letter(Payload, kind="write-letter", queue="email"):
+    """Of a queue on the second."""
 
 
 def _key(queue: str, name: str = "") -> str:
@@ -46,6 +57,17 @@ async def test_queues_of_different_slots_work_side_by_side(tmp_path: Path) -> No
         for queue, number in QUEUES.items():
             async with redis_at(sharded.nodes[number].url) as node:
                 assert await node.get(_key(queue, "a")) == queue.encode()
+
+
+async def test_many_jobs_for_queues_of_different_slots_are_all_stored_or_none(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as sharded, AsyncClient(sharded.url) as client:
+        email = Queue("email", client.queue("email").link, policy=QueuePolicy(max_waiting=1))
+        await email.configure()
+        added = await client.enqueue_many([Report(), Letter(), Report()])
+        assert [each.duplicate for each in added] == [False, False, False]
+        with pytest.raises(QueueFull, match="email"):
+            await client.enqueue_many([Report(), Letter()])
+        assert [(await client.queue(name).counts()).available for name in ("reports", "email")] == [2, 1]
 
 
 async def _is_cancelled_at_whatever_point_it_is(sharded: Sharded) -> None:

@@ -25,11 +25,19 @@ class Intake:
         self._registry = registry
         self._signer = signer
 
-    def job_of(self, request: Request, *, repeat: Repeat | None = None) -> NewJob:
+    def job_of(self, request: Request, *, repeat: Repeat | None = None, enqueued_at: datetime | None = None) -> NewJob:
         """The job to add. Raises UnknownKind, NewerPayload, and InvalidPayload with every problem."""
         payload = self._registry.accepted_payload(request.kind, request.payload, version=request.version)
         fields = payload.on_the_wire()
-        return new_job(request, payload.payload_spec, fields, payload.wire_names(), signer=self._signer, repeat=repeat)
+        return new_job(
+            request,
+            payload.payload_spec,
+            fields,
+            payload.wire_names(),
+            signer=self._signer,
+            enqueued_at=enqueued_at,
+            repeat=repeat,
+        )
 
 
 def new_job(

@@ -96,10 +96,9 @@ class Enqueued:
 
 def new_id() -> str:
     """A UUIDv7 (RFC 9562 §5.7): unique without asking anyone, and sorted by the time it was made."""
-    milliseconds = time.time_ns() // 1_000_000
-    chance = int.from_bytes(os.urandom(10))
-    value = (milliseconds & (1 << 48) - 1) << 80 | chance
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    digits = f"{value:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    at, chance = f"{time.time_ns() // 1_000_000:012x}", os.urandom(10).hex()
+    return f"{at[:8]}-{at[8:]}-7{chance[1:4]}-{_VARIANT[chance[4]]}{chance[5:8]}-{chance[8:]}"
+
+
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
+"""The first two bits of that digit are 10 (RFC 9562 §4.1)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -117,6 +119,7 @@ class Payload(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
     @classmethod
-    def wire_names(cls) -> dict[str, str]:
+    @cache
+    def wire_names(cls) -> Mapping[str, str]:
         """The fields' names on the wire by their names here."""
-        return {name: field.alias or name for name, field in cls.model_fields.items()}
+        return MappingProxyType({name: field.alias or name for name, field in cls.model_fields.items()})

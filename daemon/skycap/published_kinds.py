@@ -79,7 +79,7 @@ def _published(job_type: JobType) -> dict[str, Any]:
     return {**document, "schema": payload_schema(job_type.payload)}
 
 
-def _unique(unique: Unique, names: dict[str, str]) -> dict[str, Any]:
+def _unique(unique: Unique, names: Mapping[str, str]) -> dict[str, Any]:
     """As in a request; an empty ``by`` means all fields."""
     document: dict[str, Any] = {"by": [names[name] for name in unique.by], "onConflict": unique.on_conflict}
     if unique.key is not None:

@@ -232,10 +232,11 @@ def _upgraded(payload: Mapping[str, Any], version: int, spec: PayloadSpec) -> di
 
 
 def _unknown_fields(payload: type[Payload], fields: Mapping[str, Any]) -> Iterator[str]:
-    names = {field.alias or name for name, field in payload.model_fields.items()}
+    names = payload.wire_names()
+    on_the_wire = names.values()
     for field in fields:
-        if field not in names and field not in payload.model_fields:
-            yield f"{field}: no field of {payload.payload_spec.kind}{_suggestion(field, names)}"
+        if field not in on_the_wire and field not in names:
+            yield f"{field}: no field of {payload.payload_spec.kind}{_suggestion(field, on_the_wire)}"
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:

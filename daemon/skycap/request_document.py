@@ -60,7 +60,9 @@ class RequestDocument(BaseModel):
     model_config = _WIRE
 
     kind: Kind = Field(description="What to do: one of GET /api/kinds.", examples=["send-welcome-email"])
-    payload: dict[str, Any] = Field(default={}, description="As the kind's own schema says.")
+    payload: dict[str, Any] = Field(
+        default_factory=dict, json_schema_extra={"default": {}}, description="As the kind's own schema says."
+    )
     id: JobId | None = Field(default=None, description="The job's id: the same id twice is one job. Made if not given.")
     version: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None, description="Of the payload's schema; if not given, the newest."
@@ -73,9 +75,14 @@ class RequestDocument(BaseModel):
         default=None, description="1 is first; if not given, the kind's own."
     )
     unique: UniqueDocument | None = Field(default=None, description="If not given, the kind's own.")
-    tags: list[ShortText] = Field(default=[], max_length=20, description="To find it by.")
+    tags: list[ShortText] = Field(
+        default_factory=list, json_schema_extra={"default": []}, max_length=20, description="To find it by."
+    )
     labels: dict[ShortText, Annotated[str, StringConstraints(max_length=1000)]] = Field(
-        default={}, max_length=20, description="Carried along for middlewares, such as a trace."
+        default_factory=dict,
+        json_schema_extra={"default": {}},
+        max_length=20,
+        description="Carried along for middlewares, such as a trace.",
     )
 
     @model_validator(mode="after")

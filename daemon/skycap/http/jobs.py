@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
@@ -65,7 +66,7 @@ class JobsRoutes:
         """202 for a new job, 200 when the request was there before."""
         document = await self._bodies.json_object(request, self._job_bounds)
         key = idempotency_key(request, request[CALLER].name, document)
-        job = self._job(document, key)
+        job = self._job(document, key, datetime.now(UTC))
         added = await self._joiners[job.envelope.queue].add(job)
         return json_answer(
             request,
@@ -109,21 +110,24 @@ class JobsRoutes:
             )
         return json_answer(request, _changed(job, await queue.retry(job.id)))
 
-    def _job(self, document: Mapping[str, Any], key: IdempotencyKey | None, place: int | None = None) -> NewJob:
+    def _job(
+        self, document: Mapping[str, Any], key: IdempotencyKey | None, now: datetime, place: int | None = None
+    ) -> NewJob:
         try:
             request = _read(document)
-            return self._intake.job_of(request, repeat=key.repeat(place) if key else None)
+            return self._intake.job_of(request, enqueued_at=now, repeat=key.repeat(place) if key else None)
         except InvalidPayload as error:
             problems = [_in_payload(problem) for problem in error.problems]
             raise api_error(InvalidPayload(error.kind, problems)) from None
 
     async def _jobs(self, members: list[Mapping[str, Any]], key: IdempotencyKey | None) -> list[NewJob]:
         jobs: list[NewJob] = []
+        now = datetime.now(UTC)
         for place, member in enumerate(members):
             if place % _JOBS_PER_TURN == _JOBS_PER_TURN - 1:
                 await asyncio.sleep(0)  # others are served in between
             try:
-                jobs.append(self._job(member, key, place))
+                jobs.append(self._job(member, key, now, place))
             except Refused as error:
                 raise _at(place, api_error(error)) from None
             except ApiError as error:

@@ -39,8 +39,9 @@ local function job(id)
   return P .. 'job:' .. id
 end
 
+-- While the queue is paused nobody need come; whoever resumes it rings.
 local function ring()
-  if redis.call('LLEN', WAKE) == 0 then
+  if redis.call('LLEN', WAKE) == 0 and not redis.call('HGET', META, 'paused') then
     redis.call('LPUSH', WAKE, 1)
   end
 end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import resource
 import signal
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,6 +22,9 @@ _log = structlog.get_logger("skycap.supervisor")
 STALLED_AFTER = timedelta(seconds=15)
 """A consumer this long without an answer from Redis, while Redis is there, makes no progress."""
 
+OPEN_FILES = 65_536
+"""As many as the unit allows."""
+
 REPORT_INTERVAL = timedelta(seconds=5)
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -32,6 +36,7 @@ async def supervise(daemon: Daemon) -> None:
     SIGHUP has the admin's templates read again. Raises what a part that died raised.
     """
     faulthandler.enable()  # the watchdog's SIGABRT then leaves every stack in the journal
+    _allow_many_connections()
     notifier = Notifier()
     stop = asyncio.Event()
     reload = asyncio.Event()
@@ -45,6 +50,14 @@ async def supervise(daemon: Daemon) -> None:
             notifier.stopping(f"draining: {_status(daemon)}")
             await _drain(daemon, notifier, hurry)
     _log.info("daemon stopped", worker=daemon.id)
+
+
+def _allow_many_connections() -> None:
+    # A shell's usual 1,024 are used up by as many clients of the HTTP API, and then Redis cannot be reached either.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _start(daemon: Daemon, closing: AsyncExitStack) -> None:

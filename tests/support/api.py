@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from skycap.http.description import DescriptionRoutes
 from skycap.http.job_events import JobEventsRoutes
 from skycap.http.jobs import JobsRoutes
 from skycap.http.kinds import KindsRoutes
-from skycap.http.server import HttpServer
+from skycap.http.server import HttpServer, Routes
 from skycap.intake import Intake
 from skycap.payload import Payload
 from skycap.published_kinds import published
@@ -66,6 +66,7 @@ async def api(
     guard: Guard | None = None,
     bodies: Bodies | None = None,
     path: Path | None = None,
+    further_routes: Sequence[Routes] = (),
     **of_events: Any,
 ) -> AsyncGenerator[Api]:
     """A server on a free port of this machine, or on a unix socket at ``path``."""
@@ -90,6 +91,7 @@ async def api(
             events,
             KindsRoutes(published(registry.job_types)),
             DescriptionRoutes(version="0"),
+            *further_routes,
         ],
         host="127.0.0.1",
         port=0,

@@ -125,6 +125,10 @@ class DaemonProcess:
         await self._started.wait()
 
     @property
+    def pid(self) -> int:
+        return self._started.pid
+
+    @property
     def _started(self) -> asyncio.subprocess.Process:
         if self._process is None:
             raise RuntimeError("the daemon was not started")

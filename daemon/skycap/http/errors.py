@@ -128,6 +128,10 @@ _BY_ERROR: Mapping[type[Refused], ErrorType] = {
 }
 
 
+_BY_PROBLEM: Mapping[str, ErrorType] = {"OOM": OUT_OF_MEMORY, "no answer within": TIMEOUT}
+"""How the problem of an Unavailable begins."""
+
+
 class ApiError(Exception):
     """The answer to a request that cannot be granted. ``problems`` has one ``field: what is wrong`` each."""
 
@@ -203,7 +207,7 @@ def api_error(error: Refused | Unavailable) -> ApiError:
 
 def _type_of(error: Refused | Unavailable) -> ErrorType:
     if isinstance(error, Unavailable):
-        return OUT_OF_MEMORY if error.problem.startswith("OOM") else UNAVAILABLE
+        return next((found for start, found in _BY_PROBLEM.items() if error.problem.startswith(start)), UNAVAILABLE)
     return next((found for raised, found in _BY_ERROR.items() if isinstance(error, raised)), BAD_REQUEST)
 
 

@@ -119,7 +119,11 @@ class Payload(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
     @classmethod
-    @cache
     def wire_names(cls) -> Mapping[str, str]:
         """The fields' names on the wire by their names here."""
-        return MappingProxyType({name: field.alias or name for name, field in cls.model_fields.items()})
+        return _wire_names(cls)
+
+
+@cache  # each job that is enqueued asks
+def _wire_names(payload: type[Payload]) -> Mapping[str, str]:
+    return MappingProxyType({name: field.alias or name for name, field in payload.model_fields.items()})

@@ -10,7 +10,7 @@ import re
 import resource
 import statistics
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,7 @@ async def daemon(redis_url: str, tmp_path: Path) -> AsyncGenerator[Daemon]:
 
 
 @contextmanager
-def open_files(*, at_most: int) -> Iterator[None]:
+def open_files(*, at_most: int) -> Generator[None]:
     before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (at_most, hard))
     try:

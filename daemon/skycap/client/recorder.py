@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -100,11 +100,10 @@ class Recorder:
 
 def _unique_key(order: Order) -> str | None:
     payload, unique = order.payload, order.request.unique
+    names: Mapping[str, str] = {}
     if isinstance(payload, Payload):
         unique = unique or type(payload).payload_spec.unique
         names = type(payload).wire_names()
-    else:
-        names = {}
     return unique.key_of(order.request.kind, order.request.payload, names) if unique else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from skycap.client.base import Order
@@ -90,11 +90,11 @@ class RedisTransport:
 
     def _job(self, order: Order, now: datetime | None = None) -> NewJob:
         payload, request = order.payload, order.request
+        names: Mapping[str, str] = {}
         if isinstance(payload, Payload):
-            kind = type(payload)
-            spec, names = kind.payload_spec, kind.wire_names()
+            spec, names = payload.payload_spec, payload.wire_names()
         else:
-            spec, names = _spec_of(payload), {}
+            spec = _spec_of(payload)
         return new_job(
             request, spec, request.payload, names, version=request.version, signer=self._signer, enqueued_at=now
         )

@@ -77,15 +77,15 @@ _ETAG = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "pattern": "^[!-~]{1,100}$"},
-    "description": "The ETag of the list that the caller has.",
+    "schema": {"type": "string"},
+    "description": "The ETag of the list that the caller has. Anything else is ignored.",
 }
 _LAST_EVENT = {
     "name": "Last-Event-ID",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "pattern": "^[0-9]{1,13}-[0-9]{1,6}$"},
-    "description": "The id of the last event that the caller heard of; those since then come first.",
+    "schema": {"type": "string"},
+    "description": "The id of the last event that the caller heard of; those since then come first. Anything else is ignored.",
 }
 
 
@@ -242,7 +242,8 @@ def _operation(operation: _Operation) -> dict[str, Any]:
 def _answer(operation: _Operation, status: int) -> dict[str, Any]:
     description, model = operation.answers[status]
     if operation.streams:
-        return {"description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+        # Without a schema: before OpenAPI 3.2 it is not said whether one is for the whole stream or for each event.
+        return {"description": description, "content": {"text/event-stream": {}}}
     if model is None:
         return {"description": description}
     return {"description": description, "content": {"application/json": {"schema": _ref(model)}}}

@@ -7,14 +7,18 @@ import gzip
 import json
 from collections.abc import AsyncGenerator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse
 
 from skycap.engine.policy import QueuePolicy
+from skycap.http.guards import TokenGuard
+from skycap.http.tokens import TokenFile, digest_of
 from skycap.job import JobState
 from tests.support.api import Api, api
+from tests.support.bare_http import bare_answer
 from tests.support.redis import redis_at
 
 ASK = {"kind": "take-note", "payload": {"text": "hello"}}
@@ -231,6 +235,31 @@ async def test_a_compressed_body_is_read(site: Api) -> None:
         assert response.status == 202
 
 
+async def test_a_key_of_no_duration_is_refused_however_short(site: Api) -> None:
+    response = await site.post("/api/jobs", {**ASK, "unique": {"key": "k", "withinSeconds": 1e-9}})
+    status, code, message = await error_of(response)
+    assert (status, code) == (400, "VALIDATION_004")
+    assert message.startswith("unique.withinSeconds: ")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("at", 4070908800), ("deadline", "4070908800"), ("priority", "3"), ("priority", True), ("delaySeconds", False)],
+)
+async def test_a_value_of_another_type_is_refused_and_not_converted(site: Api, field: str, value: Any) -> None:
+    status, code, message = await error_of(await site.post("/api/jobs", {**ASK, field: value}))
+    assert (status, code) == (400, "VALIDATION_004")
+    assert message.startswith(f"{field}: ")
+
+
+async def test_who_waits_to_send_a_body_is_told_to_once_and_only_if_it_is_read(site: Api) -> None:
+    body = json.dumps(ASK).encode()
+    read = await asyncio.to_thread(bare_answer, site.url, body=body, Expect=b"100-continue")
+    assert (read.continued, read.status) == (1, 202)
+    refused = await asyncio.to_thread(bare_answer, site.url, Content_Length=b"100000000", Expect=b"100-continue")
+    assert (refused.continued, refused.status) == (0, 413)
+
+
 async def test_the_kinds_are_listed_with_their_schemas_and_an_etag(site: Api) -> None:
     async with site.session.get(f"{site.url}/api/kinds") as response:
         kinds = {kind["kind"]: kind for kind in (await response.json())["kinds"]}
@@ -241,3 +270,12 @@ async def test_the_kinds_are_listed_with_their_schemas_and_an_etag(site: Api) ->
         assert (response.status, await response.read()) == (304, b"")
     async with site.session.get(f"{site.url}/api/kinds", headers={"If-None-Match": '"x"'}) as response:
         assert response.status == 200
+
+
+async def test_a_token_of_bytes_that_are_no_text_is_only_a_wrong_one(redis_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    file.write_text(f'[someone]\nsha256 = "{digest_of("sc_x")}"\nscopes = ["enqueue"]\n')
+    guard = TokenGuard(TokenFile(file), token_rate="1000/1s", is_for_others=False)
+    async with api(redis_url, guard=guard) as site:
+        answer = await asyncio.to_thread(bare_answer, site.url, body=b"{}", Authorization=b"Bearer \xff")
+    assert (answer.status, json.loads(answer.body)["code"]) == (401, "AUTHENTICATION_002")

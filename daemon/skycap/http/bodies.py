@@ -32,6 +32,13 @@ class Bounds:
     most_values: int
 
 
+async def wait_for_body(_request: web.Request) -> None:
+    """As ``expect_handler`` of a route: who waits for "100 Continue" is told when its body is read, and not before.
+
+    aiohttp's own says so at once: the body of a request that is refused would be sent all the same.
+    """
+
+
 class Bodies:
     """Reads the bodies of one daemon; ``most_bytes_at_once`` is what all that are being read may have together."""
 
@@ -65,7 +72,7 @@ class Bodies:
             return _json_object(body, bounds)
 
     async def _read(self, request: web.Request, bounds: Bounds, held: list[int]) -> bytes:
-        if "Expect" in request.headers:
+        if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         content = request.content
         if content.is_eof() and content.total_bytes <= bounds.largest_bytes:

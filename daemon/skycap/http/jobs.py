@@ -14,7 +14,7 @@ from skycap.engine.queue import NewJob, Queue
 from skycap.errors import InvalidPayload, Refused
 from skycap.http.access import CALLER, needs
 from skycap.http.answers import json_answer
-from skycap.http.bodies import Bodies, Bounds
+from skycap.http.bodies import Bodies, Bounds, wait_for_body
 from skycap.http.errors import INVALID_REQUEST, NOT_FOUND, WRONG_STATE, ApiError, api_error
 from skycap.http.idempotency import IdempotencyKey, idempotency_key
 from skycap.http.job_document import enqueued_document, job_document
@@ -55,8 +55,8 @@ class JobsRoutes:
         self._batch_bounds = Bounds(largest_bytes=_BATCH_BYTES, most_values=_BATCH_VALUES)
 
     def add_to(self, router: web.UrlDispatcher) -> None:
-        router.add_post("/api/jobs", self.enqueue)
-        router.add_post("/api/jobs/batch", self.enqueue_batch)
+        router.add_post("/api/jobs", self.enqueue, expect_handler=wait_for_body)
+        router.add_post("/api/jobs/batch", self.enqueue_batch, expect_handler=wait_for_body)
         router.add_get("/api/jobs/{id}", self.show)
         router.add_post("/api/jobs/{id}/cancel", self.cancel)
         router.add_post("/api/jobs/{id}/retry", self.retry)

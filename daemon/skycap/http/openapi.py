@@ -85,7 +85,7 @@ _LAST_EVENT = {
     "in": "header",
     "required": False,
     "schema": {"type": "string"},
-    "description": "The id of the last event that the caller heard of; those since then come first. Anything else is ignored.",
+    "description": "The id of the last event that the caller heard of: those since come first. Else it is ignored.",
 }
 
 

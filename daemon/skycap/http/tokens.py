@@ -87,7 +87,8 @@ def new_token() -> str:
 
 
 def digest_of(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    # A header may hold bytes that are no text.
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
 
 
 def read_tokens(path: Path) -> list[Token]:

@@ -37,7 +37,18 @@ VOCABULARY = (
         "request_document",
         "signing",
     ),
-    *("context", "health", "schedule", "hookspecs", "plugin", "sample", "unsubscribing"),
+    *(
+        "breaker",
+        "cache",
+        "http_client",
+        "context",
+        "health",
+        "schedule",
+        "hookspecs",
+        "plugin",
+        "sample",
+        "unsubscribing",
+    ),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     VOCABULARY,

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skycap.backoff import Backoff, exponential, fixed, linear, waits
+    from skycap.breaker import Breaker, BreakerSpec, BreakerState
+    from skycap.cache import Cache, Ttl
     from skycap.client import AsyncClient, Client, Recorder
-    from skycap.context import Attachment, Context, UnsubscribeContext
+    from skycap.context import Attachment, Context, Database, UnsubscribeContext
     from skycap.errors import (
+        BreakerOpen,
         Cancel,
         ConfigurationError,
         Discard,
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
         MailRefused,
         MailSuppressed,
         NewerPayload,
+        PartnerRefused,
         PayloadTooLarge,
         PermanentError,
         PluginError,
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     )
     from skycap.health import Health, degraded, down, ok
     from skycap.hookspecs import hookimpl
+    from skycap.http_client import HttpClient, HttpReply
     from skycap.job import Enqueued, Job, JobState
     from skycap.job_type import JobType
     from skycap.outcome import Outcome
@@ -50,13 +55,21 @@ __all__ = [
     "AsyncClient",
     "Attachment",
     "Backoff",
+    "Breaker",
+    "BreakerOpen",
+    "BreakerSpec",
+    "BreakerState",
+    "Cache",
     "Cancel",
     "Client",
     "ConfigurationError",
     "Context",
+    "Database",
     "Discard",
     "Enqueued",
     "Health",
+    "HttpClient",
+    "HttpReply",
     "InvalidPayload",
     "Job",
     "JobState",
@@ -66,6 +79,7 @@ __all__ = [
     "MailSuppressed",
     "NewerPayload",
     "Outcome",
+    "PartnerRefused",
     "Payload",
     "PayloadTooLarge",
     "PermanentError",
@@ -82,6 +96,7 @@ __all__ = [
     "SkycapError",
     "Snooze",
     "TemplateFailed",
+    "Ttl",
     "Unavailable",
     "Unique",
     "UnknownKind",
@@ -100,13 +115,21 @@ _HOMES = {
     "AsyncClient": "skycap.client",
     "Attachment": "skycap.context",
     "Backoff": "skycap.backoff",
+    "Breaker": "skycap.breaker",
+    "BreakerOpen": "skycap.errors",
+    "BreakerSpec": "skycap.breaker",
+    "BreakerState": "skycap.breaker",
+    "Cache": "skycap.cache",
     "Cancel": "skycap.errors",
     "Client": "skycap.client",
     "ConfigurationError": "skycap.errors",
     "Context": "skycap.context",
+    "Database": "skycap.context",
     "Discard": "skycap.errors",
     "Enqueued": "skycap.job",
     "Health": "skycap.health",
+    "HttpClient": "skycap.http_client",
+    "HttpReply": "skycap.http_client",
     "InvalidPayload": "skycap.errors",
     "Job": "skycap.job",
     "JobState": "skycap.job",
@@ -116,6 +139,7 @@ _HOMES = {
     "MailSuppressed": "skycap.errors",
     "NewerPayload": "skycap.errors",
     "Outcome": "skycap.outcome",
+    "PartnerRefused": "skycap.errors",
     "Payload": "skycap.payload",
     "PayloadTooLarge": "skycap.errors",
     "PermanentError": "skycap.errors",
@@ -132,6 +156,7 @@ _HOMES = {
     "SkycapError": "skycap.errors",
     "Snooze": "skycap.errors",
     "TemplateFailed": "skycap.errors",
+    "Ttl": "skycap.cache",
     "Unavailable": "skycap.errors",
     "Unique": "skycap.unique",
     "UnknownKind": "skycap.errors",

@@ -6,7 +6,7 @@ when it is first used: a handler that does not touch the database never waits fo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol
 
 from typing_extensions import TypeVar
 
+from skycap.breaker import Breakers
+from skycap.cache import Cache
+from skycap.http_client import HttpClient
 from skycap.payload import Payload
 from skycap.unique import Unique
 
@@ -38,12 +41,26 @@ class Log(Protocol):
 
 
 class Database(Protocol):
-    """The travel database, in asyncpg's words. Every call raises Unavailable when it cannot be reached."""
+    """The travel database, in asyncpg's words. Every call raises Unavailable when it cannot be reached.
+
+    Where the installation has read replicas, reads may go to one, and be a moment behind; what follows a write of the
+    same job, and what is asked of ``fresh`` or in a transaction, does not.
+    """
+
+    @property
+    def fresh(self) -> Database:
+        """The same, always on the primary server."""
+        ...
 
     async def fetch(self, query: str, *args: object) -> Sequence[Mapping[str, Any]]: ...
     async def fetchrow(self, query: str, *args: object) -> Mapping[str, Any] | None: ...
     async def fetchval(self, query: str, *args: object) -> Any: ...
     async def execute(self, query: str, *args: object) -> str: ...
+
+    def stream(self, query: str, *args: object, batch: int = 1000) -> AsyncIterator[Mapping[str, Any]]:
+        """The rows one by one, of which the server is asked for ``batch`` at a time: for results of any size."""
+        ...
+
     def transaction(self) -> AbstractAsyncContextManager[Database]: ...
 
 
@@ -175,6 +192,12 @@ class Context(Protocol, Generic[S_co]):
     def db(self) -> Database: ...
     @property
     def mailer(self) -> Mailer: ...
+    @property
+    def cache(self) -> Cache: ...
+    @property
+    def breakers(self) -> Breakers: ...
+    @property
+    def http(self) -> HttpClient: ...
     @property
     def log(self) -> Log: ...
     @property

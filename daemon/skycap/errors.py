@@ -11,10 +11,12 @@ SkycapError
 │   ├── KeyReused
 │   └── QueueFull           try again later (exit 75)
 ├── Unavailable             a dependency cannot be reached; trying again may help (exit 69)
-│   └── QueueStopped        nothing of the queue can go on until an admin acts: the queue is paused
+│   ├── QueueStopped        nothing of the queue can go on until an admin acts: the queue is paused
+│   └── BreakerOpen         the partner fails: its breaker lets nobody through for now
 └── PermanentError          trying again cannot help: the job goes to the dead-letter queue at once
     ├── Undecodable
     ├── TemplateFailed
+    ├── PartnerRefused
     └── MailRefused
         └── MailSuppressed
 
@@ -107,6 +109,15 @@ class QueueStopped(Unavailable):
     """
 
 
+class BreakerOpen(Unavailable):
+    """A breaker is open, or lets no more calls through while it is half open; the job waits until it may be tried."""
+
+    def __init__(self, breaker: str, retry_after: timedelta) -> None:
+        super().__init__(breaker, f"its breaker is open; to be tried again in {retry_after.total_seconds():.0f} s")
+        self.breaker = breaker
+        self.retry_after = retry_after
+
+
 class PermanentError(SkycapError):
     """Trying again cannot help; a job that raises it goes to the dead-letter queue at once."""
 
@@ -117,6 +128,15 @@ class Undecodable(PermanentError):
 
 class TemplateFailed(PermanentError):
     """A template is missing, does not compile, or uses a variable that it was not given."""
+
+
+class PartnerRefused(PermanentError):
+    """A partner answered that it will not do what was asked of it (HTTP 4xx)."""
+
+    def __init__(self, partner: str, status: int) -> None:
+        super().__init__(f"{partner} answered {status}")
+        self.partner = partner
+        self.status = status
 
 
 class MailRefused(PermanentError):

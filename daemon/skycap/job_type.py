@@ -24,7 +24,8 @@ Handler = Callable[..., Any]
 class JobType(Generic[P_co]):
     """A registered kind: its payload class, its handler and how the worker treats it.
 
-    ``backoff`` and ``timeout`` are None where the author left them to the queue's configuration.
+    ``backoff`` and ``timeout`` are None where the author left them to the queue's configuration. ``breakers`` are
+    those without which no job of the kind can get anywhere.
     """
 
     payload: type[P_co]
@@ -32,6 +33,7 @@ class JobType(Generic[P_co]):
     plugin: str
     backoff: Backoff | None = None
     timeout: timedelta | None = None
+    breakers: tuple[str, ...] = ()
     settings: Any = field(default=None, compare=False)
 
     @property

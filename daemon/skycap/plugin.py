@@ -70,12 +70,13 @@ class Plugin(Generic[S]):
         return f"Plugin({self.name!r})"
 
     def job(
-        self, *, retry: Backoff | None = None, timeout: timedelta | None = None
+        self, *, retry: Backoff | None = None, timeout: timedelta | None = None, breakers: Sequence[str] = ()
     ) -> Callable[[Callable[Concatenate[Context[S], P, Extra], Result]], JobType[P]]:
         """Make a ``def`` or ``async def handler(ctx, payload)`` a job type; its kind is the payload's.
 
         One without ``async`` runs in a thread: it may block, and reaches what is async by ``ctx.run(…)``.
-        ``retry`` and ``timeout`` default to the queue's. The result of the handler must be a JSON value.
+        ``retry`` and ``timeout`` default to the queue's. ``breakers`` names those that every job of the kind needs:
+        while one is open, none is started. The result of the handler must be a JSON value.
         Raises TypeError for a handler that is no such function or whose payload is no Payload.
         """
 
@@ -86,6 +87,7 @@ class Plugin(Generic[S]):
                 plugin=self.name,
                 backoff=retry,
                 timeout=timeout,
+                breakers=tuple(breakers),
             )
             self._jobs.append(job_type)
             return job_type

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,15 @@ class SampleDatabase:
     def __init__(self, sample: Sample) -> None:
         self._name = sample.name
         self._rows = {_words(query): rows for query, rows in sample.rows.items()}
+
+    @property
+    def fresh(self) -> SampleDatabase:
+        return self
+
+    async def stream(self, query: str, *_arguments: object, batch: int = 1000) -> AsyncIterator[Mapping[str, Any]]:
+        del batch
+        for row in self._found(query):
+            yield row
 
     async def fetch(self, query: str, *_arguments: object) -> Sequence[Mapping[str, Any]]:
         return self._found(query)

@@ -68,6 +68,10 @@ class _Queries(ABC):
     @abstractmethod
     def _connection(self) -> AbstractAsyncContextManager[Connection]: ...
 
+    @property
+    def fresh(self) -> Database:
+        return self
+
     async def fetch(self, query: str, *args: object) -> list[dict[str, Any]]:
         async with self._running(query) as connection:
             return [dict(row.items()) for row in await connection.fetch(query, *args)]
@@ -84,6 +88,13 @@ class _Queries(ABC):
     async def execute(self, query: str, *args: object) -> str:
         async with self._running(query) as connection:
             return await connection.execute(query, *args)
+
+    async def stream(self, query: str, *args: object, batch: int = 1000) -> AsyncGenerator[dict[str, Any]]:
+        async with self._connection() as connection:
+            with _reaching(connection):
+                async with connection.transaction():
+                    async for row in connection.cursor(query, *args, prefetch=batch):
+                        yield dict(row.items())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[DatabaseTransaction]:

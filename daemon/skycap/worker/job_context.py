@@ -6,17 +6,22 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+from skycap.breaker import Breakers
+from skycap.cache import Cache
 from skycap.client import AsyncClient
 from skycap.context import Database, Log, Mailer, RunningJob
 from skycap.errors import Unavailable
+from skycap.http_client import HttpClient
 from skycap.job import Enqueued
 from skycap.payload import Payload
 from skycap.worker.threads import refuse_to_wait
 
 if TYPE_CHECKING:
     from skycap.engine.queue import Claim
+
+T = TypeVar("T")
 
 _LONGEST_LINE = 1000
 
@@ -29,6 +34,9 @@ class Services:
     database: Database | None = None
     mailer_for: Callable[[RunningJob, int, str], Mailer] | None = None
     """The mailer for a job, given its claim number and its plugin's name."""
+    cache: Cache | None = None
+    breakers: Breakers | None = None
+    http: HttpClient | None = None
 
 
 class JobContext:
@@ -58,6 +66,18 @@ class JobContext:
             raise Unavailable("mail", "is not configured; set SKYCAP_SMTP_URL and SKYCAP_DATABASE_URL")
         return self._services.mailer_for(self.job, self._claim.number, self._plugin)
 
+    @property
+    def cache(self) -> Cache:
+        return _here(self._services.cache, "cache")
+
+    @property
+    def breakers(self) -> Breakers:
+        return _here(self._services.breakers, "breakers")
+
+    @property
+    def http(self) -> HttpClient:
+        return _here(self._services.http, "http")
+
     async def enqueue(self, payload: Payload, **options: Any) -> Enqueued:
         return await self._services.client.enqueue(payload, **options)
 
@@ -78,3 +98,9 @@ class JobContext:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+
+def _here(service: T | None, name: str) -> T:
+    if service is None:
+        raise Unavailable(name, "is not here: this worker was made without it")
+    return service

@@ -23,10 +23,12 @@ from skycap.backoff import Backoff
 from skycap.client import BaseClient
 from skycap.context import MAIL_MAX_AGE, Attachment, Database, Log, Mailer, OnUnknown, RunningJob
 from skycap.envelope import Envelope
+from skycap.http_client import HttpClient
 from skycap.job import Enqueued, JobState
 from skycap.job_type import JobType
 from skycap.outcome import Cancelled, Completed, Discarded, HandedBack, Held, Outcome, Retry, Snoozed, Stopped
 from skycap.payload import Payload
+from skycap.testing.stand_ins import ClosedBreakers, KeptForOneAttempt
 from skycap.worker.threads import refuse_to_wait, runnable
 from skycap.worker.verdict import Policy, verdict
 
@@ -92,15 +94,16 @@ async def perform(
     settings: object = None,
     db: Database | None = None,
     mailer: Mailer | None = None,
+    http: HttpClient | None = None,
     attempt: int = 1,
     snoozes: int = 0,
     now: datetime | None = None,
 ) -> Performed:
     """One attempt of ``job_type`` with ``payload``, which travels through its JSON form as it would in production.
 
-    ``db`` is anything with asyncpg's words (a real connection, or a stand-in that returns rows); a handler that
-    asks for a database without one fails the test. ``mailer`` takes the mails instead of ``Performed.mails``. Raises
-    nothing that the handler raises: that is the outcome.
+    ``db`` is anything with asyncpg's words (a stand-in that returns rows); a handler that asks for a database without
+    one fails the test. ``mailer`` takes the mails instead of ``Performed.mails``, ``http`` answers for partners.
+    Breakers are closed, and the cache is empty. Raises nothing that the handler raises: that is the outcome.
     """
     if not isinstance(payload, job_type.payload):
         raise TypeError(f"{job_type.kind} takes {job_type.payload.__name__}, not {type(payload).__name__}")
@@ -114,7 +117,9 @@ async def perform(
         max_attempts=policy.backoff.attempts,
         enqueued_at=now or travelled.enqueued_at,
     )
-    context = _TestContext(job, job_type.plugin, settings=settings, db=db, mailer=mailer, now=now or datetime.now(UTC))
+    context = _TestContext(
+        job, job_type.plugin, settings=settings, db=db, mailer=mailer, http=http, now=now or datetime.now(UTC)
+    )
     error: BaseException | None = None
     result: Any = None
     try:
@@ -146,6 +151,7 @@ class _TestContext:
         settings: object,
         db: Database | None,
         mailer: Mailer | None,
+        http: HttpClient | None,
         now: datetime,
     ) -> None:
         self.job = job
@@ -155,7 +161,10 @@ class _TestContext:
         self.payloads: list[Payload] = []
         self.fractions: list[float] = []
         self.notes: list[str] = []
+        self.cache = KeptForOneAttempt()
+        self.breakers = ClosedBreakers()
         self._db = db
+        self._http = http
         self._mailer: Mailer = mailer or _Outbox(self.mails)
         self._now = now
 
@@ -164,6 +173,12 @@ class _TestContext:
         if self._db is None:
             raise AssertionError("the handler uses ctx.db: give perform(…, db=…) one")
         return self._db
+
+    @property
+    def http(self) -> HttpClient:
+        if self._http is None:
+            raise AssertionError("the handler uses ctx.http: give perform(…, http=…) one")
+        return self._http
 
     @property
     def mailer(self) -> Mailer:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from skycap.admission import LONGEST_DELAY
@@ -15,7 +25,7 @@ from skycap.job import new_id
 from skycap.payload import HIGHEST_PRIORITY, LOWEST_PRIORITY
 from skycap.problems import problems_of
 from skycap.request import Request
-from skycap.unique import Unique
+from skycap.unique import SHORTEST_WITHIN, Unique
 
 _LONGEST_SECONDS = LONGEST_DELAY.total_seconds()
 
@@ -24,8 +34,26 @@ Kind = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max
 Seconds = Annotated[float, Field(ge=0, le=_LONGEST_SECONDS, allow_inf_nan=False)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
+
+def _written_out(value: object) -> object:
+    # pydantic also takes seconds since 1970: whoever counts in milliseconds would wait for centuries.
+    if not isinstance(value, str) or not _DATE.match(value):
+        raise ValueError("write a time like 2026-12-24T08:00:00+03:00 (RFC 3339)")
+    return value
+
+
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]")
+
+# Strict as the others are, it would take no text.
+Time = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written_out)]
+
 _WIRE = ConfigDict(
-    alias_generator=to_camel, extra="forbid", frozen=True, hide_input_in_errors=True, validate_by_name=False
+    alias_generator=to_camel,
+    extra="forbid",
+    frozen=True,
+    hide_input_in_errors=True,
+    strict=True,  # true is no number, and "3" is not 3: whoever sends it means something else, or will be surprised
+    validate_by_name=False,
 )
 
 
@@ -36,7 +64,7 @@ class UniqueDocument(BaseModel):
 
     key: ShortText | None = Field(default=None, description="Outright; or give `by`.")
     by: list[ShortText] = Field(default=[], max_length=20, description="The payload's fields that make the key.")
-    within_seconds: Annotated[float, Field(gt=0, le=_LONGEST_SECONDS)] | None = Field(
+    within_seconds: Annotated[float, Field(ge=SHORTEST_WITHIN.total_seconds(), le=_LONGEST_SECONDS)] | None = Field(
         default=None, description="How long it holds; if not given, until its job has ended."
     )
     on_conflict: Literal["keep", "replace", "debounce"] = Field(
@@ -68,9 +96,9 @@ class RequestDocument(BaseModel):
         default=None, description="Of the payload's schema; if not given, the newest."
     )
     delay_seconds: Seconds | None = Field(default=None, description="Run it this much later.")
-    at: AwareDatetime | None = Field(default=None, description="Or run it at this time.")
+    at: Time | None = Field(default=None, description="Or run it at this time.")
     deadline_seconds: Seconds | None = Field(default=None, description="Do not run it any more so long from now.")
-    deadline: AwareDatetime | None = Field(default=None, description="Or after this time.")
+    deadline: Time | None = Field(default=None, description="Or after this time.")
     priority: Annotated[int, Field(ge=HIGHEST_PRIORITY, le=LOWEST_PRIORITY)] | None = Field(
         default=None, description="1 is first; if not given, the kind's own."
     )

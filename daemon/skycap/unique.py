@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 OnConflict = Literal["keep", "replace", "debounce"]
 
+SHORTEST_WITHIN = timedelta(milliseconds=1)
+"""Redis counts in these."""
+
 _KEY_BYTES = 16
 
 
@@ -34,7 +37,7 @@ class Unique:
     def __post_init__(self) -> None:
         if self.key is not None and (self.by or not self.key):
             raise TypeError("Unique: give either by=(fields…) or key='…', not both and not empty")
-        if self.within is not None and self.within <= timedelta(0):
+        if self.within is not None and self.within < SHORTEST_WITHIN:
             raise TypeError(f"Unique: within={self.within} holds for no time; leave it out to hold until the job ended")
         if self.on_conflict not in {"keep", "replace", "debounce"}:
             raise TypeError(f"Unique: on_conflict={self.on_conflict!r}; give keep, replace or debounce")

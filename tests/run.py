@@ -18,7 +18,7 @@ from typing import Literal
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PYTEST_WORKERS = 4
+PYTEST_WORKERS = 3
 SOURCES = (".", "skycap")  # the script has no suffix, so it must be named
 
 

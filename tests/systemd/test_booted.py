@@ -29,7 +29,7 @@ from tests.systemd.machine import (
     readme_toml,
 )
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(180)
 
 SHORT_LEASE = "[worker]\nlease_seconds = 1"
 RESTART_SOON = "RestartSec=100ms"

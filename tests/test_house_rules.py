@@ -56,7 +56,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("intake", "published_kinds"),
     ("client", "discovery"),
     ("installation", "mailing"),
-    ("worker", "maintenance", "http"),
+    ("worker", "maintenance", "alerts", "http"),
     ("assembly",),
     ("supervisor", "testing"),
     ("demo", "preview"),
@@ -66,7 +66,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 
 ONLY_HERE = {
     "aiosmtplib": {"services"},
-    "aiohttp": {"http", "preview", "client"},
+    "aiohttp": {"http", "preview", "client", "services"},
     "jinja2": {"services", "plugin", "hookspecs", "registry"},
     "taskiq": {"engine", "worker", "plugin", "hookspecs", "registry"},
     "taskiq_redis": {"engine"},

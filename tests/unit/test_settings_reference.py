@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from skycap.settings import KeyLimitSettings, Settings, load_settings, reference
+from skycap.settings.alerts import AlertRules
 from skycap.settings.section import Section
 from skycap.settings.tree import entry_of, has_entries, section_of
 from skycap.settings.variables import understood
@@ -58,8 +59,9 @@ def test_every_setting_is_explained_by_a_sentence() -> None:
         return {f"{model.__name__}.{name}": field.description for name, field in model.model_fields.items()}
 
     sections = [section_of(field) or entry_of(field) for field in Settings.model_fields.values()]
+    rules = [section_of(field) for field in AlertRules.model_fields.values()]
     explained: dict[str, str | None] = {}
-    for model in filter(None, [*sections, KeyLimitSettings]):
+    for model in filter(None, [*sections, *rules, KeyLimitSettings]):
         explained |= descriptions(model)
         assert model.__doc__
     explained |= {

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from skycap.backoff import Backoff
 from skycap.errors import ConfigurationError
 from skycap.settings.addresses import RedisAddress, SmtpAddress
+from skycap.settings.alerts import AlertSettings
 from skycap.settings.database import DatabaseAddress
 from skycap.settings.jobs import JobSettings
 from skycap.settings.layers import Key, Layer, Provenance
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     outbox: OutboxSettings = OutboxSettings()
     smtp: SmtpSettings = SmtpSettings()
     mail: MailSettings = MailSettings()
+    alerts: AlertSettings = AlertSettings()
     http: HttpSettings = HttpSettings()
     worker: WorkerSettings = WorkerSettings()
     signing: SigningSettings = SigningSettings()

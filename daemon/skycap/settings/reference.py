@@ -70,8 +70,13 @@ def _blocks(settings: Settings) -> Iterator[str]:
 
 def _table(name: str, section: Section) -> Iterator[str]:
     yield f"{_comment(type(section).__doc__ or '')}[{name}]\n"
-    for key, field in type(section).model_fields.items():
-        yield _entry(key, field, getattr(section, key))
+    fields = type(section).model_fields
+    for key, field in fields.items():
+        if section_of(field) is None:
+            yield _entry(key, field, getattr(section, key))
+    for key, field in fields.items():
+        if section_of(field) is not None:
+            yield from _table(f"{name}.{key}", cast("Section", getattr(section, key)))
 
 
 def _queues(settings: Settings) -> Iterator[str]:

@@ -40,13 +40,15 @@ from skycap.worker.verdict import Policy
 from skycap.worker.worker import Worker, worker_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from skycap.alerts.watch import AlertWatch
     from skycap.engine.link import Link
     from skycap.http.access import Guard
     from skycap.job_type import JobType
     from skycap.maintenance.outbox import OutboxRelay
     from skycap.registry import Registry
+    from skycap.services.admin_mail import AdminMail
     from skycap.services.database import DatabasePool
     from skycap.services.mailer import MailService
     from skycap.services.smtp import SmtpPool
@@ -77,6 +79,7 @@ class Daemon:
     loop_monitor: LoopMonitor
     clock: Clock
     outbox: OutboxRelay | None
+    alerts: AlertWatch | None
     http: HttpServer | None
 
 
@@ -141,6 +144,7 @@ def assemble(settings: Settings) -> Daemon:
             signer=settings.signing.signer,
         ),
         outbox=_outbox(settings, registry, database, broker.link, name=name),
+        alerts=_alerts(settings, vitals, database, mail.admin if mail else None, broker.link, name=name),
         http=_http(
             settings,
             JobEventsRoutes(vitals.queues),
@@ -224,6 +228,7 @@ class _Mail:
     """What a daemon that can send mails has for it."""
 
     service: MailService
+    admin: AdminMail
     pages: Templates
     subscriptions: Subscriptions
 
@@ -236,16 +241,20 @@ def _mail(
     templates = templates_of(settings, registry)
     if database is None or smtp is None:
         return None
+    from skycap.services.admin_mail import AdminMail
+
     subscriptions = subscriptions_of(settings, registry, database)
+    service = mail_service_of(
+        settings,
+        composer=composer_of(settings, registry, templates, sender=settings.require_sender()),
+        database=database,
+        smtp=smtp,
+        subscriptions=subscriptions,
+        link=link,
+    )
     return _Mail(
-        service=mail_service_of(
-            settings,
-            composer=composer_of(settings, registry, templates, sender=settings.require_sender()),
-            database=database,
-            smtp=smtp,
-            subscriptions=subscriptions,
-            link=link,
-        ),
+        service=service,
+        admin=AdminMail(service, smtp),
         pages=templates,
         subscriptions=subscriptions,
     )
@@ -293,6 +302,54 @@ def _outbox(
         batch=configured.batch,
         doorbell=None if direct is None else Notifications(direct.dsn, CHANNEL),
     )
+
+
+def _alerts(
+    settings: Settings,
+    vitals: Vitals,
+    database: DatabasePool | None,
+    mail: AdminMail | None,
+    link: Link,
+    *,
+    name: str,
+) -> AlertWatch | None:
+    configured = settings.alerts
+    if not configured.is_on:
+        return None
+    if configured.mail_to and mail is None:
+        raise ConfigurationError("alerts.mail_to: mails need smtp.url and database.url; set both, or use webhook_url")
+    from skycap.alerts.sources import Sources
+    from skycap.alerts.telling import Teller
+    from skycap.alerts.watch import LEASE, OF_THE_LEASE, AlertWatch, alarm_times
+    from skycap.alerts.ways import ways_of
+
+    return AlertWatch(
+        Sources(
+            queues=vitals.queues.values(),
+            redis=vitals.redis,
+            postgresql=vitals.database,
+            mails_in_doubt=None if database is None else _mails_in_doubt(database),
+            outbox_age=None if database is None or not settings.outbox.enabled else _outbox_age(database),
+        ),
+        link,
+        Teller(ways_of(configured, mail), patience=LEASE * OF_THE_LEASE),
+        rules=configured.rules,
+        times=alarm_times(configured),
+        interval=configured.interval,
+        name=name,
+    )
+
+
+def _mails_in_doubt(database: DatabasePool) -> Callable[[], Awaitable[int]]:
+    from skycap.services.ledger_entries import LedgerEntries
+
+    return LedgerEntries(database.stateless).in_doubt
+
+
+def _outbox_age(database: DatabasePool) -> Callable[[], Awaitable[timedelta]]:
+    from skycap.services.outbox import Outbox
+
+    return Outbox(database.stateless).oldest_age
 
 
 def _statement_cache_size(address: DatabaseAddress) -> int:

@@ -102,6 +102,8 @@ async def _until_stopped(daemon: Daemon, stop: asyncio.Event) -> None:
     ]
     if daemon.outbox is not None:
         parts.append(asyncio.create_task(daemon.outbox.run(), name="outbox"))
+    if daemon.alerts is not None:
+        parts.append(asyncio.create_task(daemon.alerts.run(), name="alerts"))
     try:
         done, _ = await asyncio.wait((stopped, *parts), return_when=asyncio.FIRST_COMPLETED)
         for part in done:

@@ -29,6 +29,7 @@ _VERBS = {
     "kinds": ("skycap.cli.kinds:kinds", "List, pause and resume the kinds of jobs."),
     "tokens": ("skycap.cli.tokens:tokens", "Make and list the tokens of the HTTP API."),
     "events": ("skycap.cli.events:events", "Follow what happens to jobs, as it happens."),
+    "alerts": ("skycap.cli.alerts:alerts", "List alarms and what they look at; send a test notice."),
     "plugins": ("skycap.cli.plugins:plugins", "List the plugins."),
     "config": ("skycap.cli.config:config", "Show the configuration, or its commented reference."),
     "outbox": ("skycap.cli.outbox:outbox", "Show the jobs that were enqueued in SQL, and replay them."),

@@ -107,6 +107,10 @@ class LedgerEntries:
         )
         return [_entry(row) for row in rows]
 
+    async def in_doubt(self) -> int:
+        """How many an admin must decide about."""
+        return int(await self._database.fetchval("SELECT count(*) FROM skycap.mail_ledger WHERE state = 'unknown'"))
+
     async def find(self, key: str) -> LedgerEntry | None:
         """By its key, or by its Message-ID with or without the brackets."""
         return _entry_or_none(await self._database.fetchrow(_FIND, key))

@@ -133,6 +133,11 @@ class Outbox:
             (row,) = await self._database.fetch(_STANDING)
         return OutboxStanding(**row)
 
+    async def oldest_age(self) -> timedelta:
+        """How long the oldest job has waited to be moved; zero when none does."""
+        standing = await self.standing()
+        return timedelta(0) if standing.oldest_at is None else max(timedelta(0), standing.now - standing.oldest_at)
+
     async def problems(self, *, limit: int) -> list[OutboxProblem]:
         """The newest."""
         with _migrated():

@@ -9,11 +9,13 @@ from skycap_travel.payloads.bookings import BookingType, SendBookingConfirmation
 from skycap_travel.payloads.mails import SendEmail
 from skycap_travel.payloads.payments import SendPaymentReceipt
 from skycap_travel.payloads.price_alerts import EntityType, SendPriceAlert
+from skycap_travel.payloads.processing import ProcessBooking
 
 __all__ = [
     "AttachedFile",
     "BookingType",
     "EntityType",
+    "ProcessBooking",
     "SendBookingConfirmation",
     "SendEmail",
     "SendPaymentReceipt",

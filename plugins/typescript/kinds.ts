@@ -1,5 +1,49 @@
 // Written by "skycap kinds --typescript"; do not edit.
 
+/** The last whole one before the job was enqueued, in the zone of the settings; a week begins on Monday. */
+export type NamedPeriod = "yesterday" | "last-week" | "last-month" | "last-quarter" | "last-year";
+
+/** BOOKINGS lists each booking, REVENUE adds up by type, status and currency. */
+export type ReportKind = "bookings" | "revenue";
+
+/**
+ * Bookings that were made in a period: a named one, or the days `from` one `to` another, both included.
+ *
+ * `currency` leaves out all others. `locale` is that of the mail, and of a report in HTML.
+ */
+export interface GenerateReport {
+  /** @default "revenue" */
+  kind?: ReportKind;
+  /** @default "csv" */
+  format?: "csv" | "html";
+  /** Must be: at most 254 characters, email. */
+  mailTo: string;
+  period?: NamedPeriod | null;
+  /** Must be: date. */
+  from?: string | null;
+  /** Must be: date. */
+  to?: string | null;
+  /** Must be: /^[A-Z]{3,5}$/. */
+  currency?: string | null;
+  /** Must be: /^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/. */
+  locale?: string | null;
+}
+
+/**
+ * What the backend enqueues when a booking was made, or its payment has gone through.
+ *
+ * `userId`, when it is given, must be the booking's. Cancelling and refunding stay the backend's, which talks to
+ * the partner.
+ */
+export interface ProcessBooking {
+  /** Must be: 1 to 128 characters, /^[!-~]+$/. */
+  bookingId: string;
+  /** Must be: 1 to 128 characters, /^[!-~]+$/. */
+  userId?: string | null;
+  /** @default "confirm" */
+  action?: "confirm";
+}
+
 /** The backend's enum of the same name. */
 export type BookingType =
   | "HOTEL"
@@ -87,6 +131,8 @@ export interface SendWelcomeEmail {
 
 /** The payload of each kind. */
 export interface Kinds {
+  "generate-report": GenerateReport;
+  "process-booking": ProcessBooking;
   "send-booking-confirmation": SendBookingConfirmation;
   "send-email": SendEmail;
   "send-payment-receipt": SendPaymentReceipt;
@@ -96,6 +142,8 @@ export interface Kinds {
 
 /** Of the payloads above: sent along, a daemon that knows a newer one still understands them. */
 export const VERSIONS = {
+  "generate-report": 1,
+  "process-booking": 1,
   "send-booking-confirmation": 1,
   "send-email": 1,
   "send-payment-receipt": 1,

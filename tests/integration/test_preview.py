@@ -153,7 +153,7 @@ async def test_the_sample_is_the_one_that_the_payload_resembles(postcards: Path,
 @pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [
-        (["send-nothing"], 64, "no plugin has a sample of 'send-nothing'; there are some of: send-"),
+        (["send-nothing"], 64, "no plugin has a sample of 'send-nothing'; there are some of: generate-"),
         (["send-postcard", "--sample", "three"], 64, "no sample 'three'; there are: one, two, rowless"),
         (["send-postcard", "--locale", "tlh"], 64, "no mail is written in 'tlh'; there are: en, "),
         (["send-postcard", "--payload", '{"greetings": "Hi"}'], 64, "did you mean 'greeting'"),

@@ -153,7 +153,7 @@ async def test_what_is_cancelled_or_refunded_is_not_confirmed(travel: DatabasePo
 
 
 @pytest.mark.parametrize("fields", [{"booking_id": "gone"}, {"user_id": "another"}])
-async def test_a_booking_that_is_not_the_users_is_a_dead_letter(travel: DatabasePool, fields: dict[str, str]) -> None:
+async def test_a_booking_that_is_not_the_users_is_a_dead_letter(travel: DatabasePool, fields: dict[str, Any]) -> None:
     await add_booking(travel, paymentStatus="COMPLETED")
     done = await process(travel, **fields)
     assert isinstance(done.outcome, Discarded)

@@ -10,12 +10,16 @@ from skycap_travel.payloads.mails import SendEmail
 from skycap_travel.payloads.payments import SendPaymentReceipt
 from skycap_travel.payloads.price_alerts import EntityType, SendPriceAlert
 from skycap_travel.payloads.processing import ProcessBooking
+from skycap_travel.payloads.reports import GenerateReport, NamedPeriod, ReportKind
 
 __all__ = [
     "AttachedFile",
     "BookingType",
     "EntityType",
+    "GenerateReport",
+    "NamedPeriod",
     "ProcessBooking",
+    "ReportKind",
     "SendBookingConfirmation",
     "SendEmail",
     "SendPaymentReceipt",

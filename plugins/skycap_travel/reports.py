@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -98,7 +98,7 @@ class _Report:
     """Of a report in HTML, which is no attachment before its template has made it."""
 
 
-@plugin.job()
+@plugin.job(timeout=timedelta(minutes=15))
 async def generate_report(ctx: Context[ReportsSettings], payload: GenerateReport) -> dict[str, Any]:
     if not ctx.settings.allow(payload.mail_to):
         raise Discard(

@@ -129,6 +129,23 @@ export interface SendWelcomeEmail {
   userName: string;
 }
 
+/**
+ * Prices and availability of hotels, from a partner: of those named, or of all that are active.
+ *
+ * Only hotels have rows that can be brought up to date; prices of flights and tours are `update-price-history`'s.
+ * `since`, a moment with its offset, asks the partner for what has changed after it.
+ */
+export interface SyncExternalData {
+  /** Must be: at most 64 characters, /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/. */
+  provider: string;
+  /** @default "HOTEL" */
+  entityType?: "HOTEL";
+  /** Must be: 1 to 1000 items. */
+  entityIds?: readonly string[] | null;
+  /** Must be: date-time. */
+  since?: string | null;
+}
+
 /** The payload of each kind. */
 export interface Kinds {
   "generate-report": GenerateReport;
@@ -138,6 +155,7 @@ export interface Kinds {
   "send-payment-receipt": SendPaymentReceipt;
   "send-price-alert": SendPriceAlert;
   "send-welcome-email": SendWelcomeEmail;
+  "sync-external-data": SyncExternalData;
 }
 
 /** Of the payloads above: sent along, a daemon that knows a newer one still understands them. */
@@ -149,4 +167,5 @@ export const VERSIONS = {
   "send-payment-receipt": 1,
   "send-price-alert": 1,
   "send-welcome-email": 1,
+  "sync-external-data": 1,
 } as const satisfies Record<keyof Kinds, number>;

@@ -23,7 +23,7 @@ async def travel(database_url: str) -> AsyncGenerator[DatabasePool]:
     """October in Istanbul ends at 21:00 UTC."""
     async with travel_database(database_url) as database:
         await add_user(database)
-        for name, created, columns in [
+        rows: list[tuple[str, str, dict[str, Any]]] = [
             ("early", "2026-09-30T20:59:59.999", {}),
             ("first", "2026-09-30T21:00:00", {"paymentStatus": "COMPLETED", "status": "CONFIRMED"}),
             ("last", "2026-10-31T20:59:59.999", {"status": "CONFIRMED", "totalAmount": Decimal("99.5")}),
@@ -34,7 +34,8 @@ async def travel(database_url: str) -> AsyncGenerator[DatabasePool]:
                 "2026-10-11T10:00:00",
                 {"currency": "EUR", "bookingType": "TOUR", "totalAmount": Decimal("NaN")},
             ),
-        ]:
+        ]
+        for name, created, columns in rows:
             await add_booking(database, name, createdAt=datetime.fromisoformat(created), **columns)
         yield database
 

@@ -7,6 +7,7 @@ from skycap_travel.payloads.accounts import SendWelcomeEmail
 from skycap_travel.payloads.attachments import AttachedFile
 from skycap_travel.payloads.bookings import BookingType, SendBookingConfirmation
 from skycap_travel.payloads.mails import SendEmail
+from skycap_travel.payloads.partners import SyncExternalData
 from skycap_travel.payloads.payments import SendPaymentReceipt
 from skycap_travel.payloads.price_alerts import EntityType, SendPriceAlert
 from skycap_travel.payloads.processing import ProcessBooking
@@ -25,4 +26,5 @@ __all__ = [
     "SendPaymentReceipt",
     "SendPriceAlert",
     "SendWelcomeEmail",
+    "SyncExternalData",
 ]

@@ -1,5 +1,16 @@
 // Written by "skycap kinds --typescript"; do not edit.
 
+/** What the backend enqueues, delayed by some seconds, when there is news about a user's taste. */
+export interface GenerateAiRecommendations {
+  /** Must be: 1 to 128 characters, /^[!-~]+$/. */
+  userId: string;
+  /**
+   * Must be: ≥ 1, ≤ 20.
+   * @default 5
+   */
+  limit?: number;
+}
+
 /** The last whole one before the job was enqueued, in the zone of the settings; a week begins on Monday. */
 export type NamedPeriod = "yesterday" | "last-week" | "last-month" | "last-quarter" | "last-year";
 
@@ -148,6 +159,7 @@ export interface SyncExternalData {
 
 /** The payload of each kind. */
 export interface Kinds {
+  "generate-ai-recommendations": GenerateAiRecommendations;
   "generate-report": GenerateReport;
   "process-booking": ProcessBooking;
   "send-booking-confirmation": SendBookingConfirmation;
@@ -160,6 +172,7 @@ export interface Kinds {
 
 /** Of the payloads above: sent along, a daemon that knows a newer one still understands them. */
 export const VERSIONS = {
+  "generate-ai-recommendations": 1,
   "generate-report": 1,
   "process-booking": 1,
   "send-booking-confirmation": 1,

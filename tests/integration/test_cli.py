@@ -137,15 +137,20 @@ async def test_kinds_and_plugins_are_listed_with_the_broken_one(site: Site, plug
     kinds = (await skycap("kinds", "--config", site.config, "--json")).json
     required = {kind["kind"]: kind["schema"]["required"] for kind in kinds}
     assert required == {
+        "generate-ai-recommendations": ["userId"],
+        "generate-report": ["mailTo"],
+        "process-booking": ["bookingId"],
         "send-booking-confirmation": ["bookingId", "userId", "userEmail", "bookingType"],
         "send-email": ["to", "subject", "html"],
         "send-payment-receipt": ["userId", "bookingId"],
         "send-price-alert": ["alertId", "userId", "entityType", "entityId", "oldPrice", "newPrice"],
         "send-welcome-email": ["userEmail", "userName"],
+        "sync-external-data": ["provider"],
     }
     plugins = (await skycap("plugins", "list", "--config", site.config, "--json")).json
     assert {plugin["name"]: plugin["error"] for plugin in plugins} == {
-        **dict.fromkeys(("accounts", "bookings", "mails", "payments", "price-alerts")),
+        **dict.fromkeys(("accounts", "bookings", "mails", "partners", "payments", "price-alerts")),
+        **dict.fromkeys(("processing", "recommendations", "reports")),
         "broken": "ModuleNotFoundError: No module named 'nowhere_to_be_found'",
     }
 

@@ -38,7 +38,12 @@ from skycap.registry import Registry
 from skycap.schedule import Schedule
 from skycap.unsubscribing import Unsubscriber
 
-SHIPPED = frozenset({"accounts", "bookings", "mails", "payments", "price-alerts"})
+SHIPPED = frozenset(
+    {
+        *("accounts", "bookings", "mails", "partners", "payments", "price-alerts"),
+        *("processing", "recommendations", "reports"),
+    }
+)
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 JOB = RunningJob(id="1", kind="say-hello", queue="default", attempt=1, max_attempts=3, enqueued_at=NOW)
 

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 import skycap_travel.payloads
-from skycap_travel import accounts, bookings, mails, partners, payments, price_alerts, processing, reports
+from skycap_travel import (
+    accounts,
+    bookings,
+    mails,
+    partners,
+    payments,
+    price_alerts,
+    processing,
+    recommendations,
+    reports,
+)
 
 NOT_FOR_A_BACKEND = (
     *("aiohttp", "aiosmtplib", "apscheduler", "asyncpg", "babel", "click", "css_inline", "icalendar", "jinja2"),
@@ -27,7 +37,7 @@ def test_a_backend_that_enqueues_loads_no_handler_and_no_server_library() -> Non
 
 @pytest.mark.parametrize(
     "module",
-    [accounts, bookings, mails, partners, payments, price_alerts, processing, reports],
+    [accounts, bookings, mails, partners, payments, price_alerts, processing, recommendations, reports],
     ids=lambda module: module.__name__,
 )
 def test_a_payload_can_be_imported_from_the_payloads_and_from_beside_its_handler(module: Any) -> None:

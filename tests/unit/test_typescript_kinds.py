@@ -239,7 +239,17 @@ def test_an_object_that_takes_more_than_its_fields_says_so() -> None:
 
 def test_the_committed_module_is_what_the_travel_plugins_say_now() -> None:
     travel = frozenset(
-        {"accounts", "bookings", "mails", "partners", "payments", "price-alerts", "processing", "reports"}
+        {
+            "accounts",
+            "bookings",
+            "mails",
+            "partners",
+            "payments",
+            "price-alerts",
+            "processing",
+            "recommendations",
+            "reports",
+        }
     )
     found = load(PluginChoice(only=travel)).job_types
     assert COMMITTED.read_text() == module(published(found)), f"run: ./skycap kinds --typescript > {COMMITTED.name}"

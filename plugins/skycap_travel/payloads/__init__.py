@@ -11,12 +11,14 @@ from skycap_travel.payloads.partners import SyncExternalData
 from skycap_travel.payloads.payments import SendPaymentReceipt
 from skycap_travel.payloads.price_alerts import EntityType, SendPriceAlert
 from skycap_travel.payloads.processing import ProcessBooking
+from skycap_travel.payloads.recommendations import GenerateAiRecommendations
 from skycap_travel.payloads.reports import GenerateReport, NamedPeriod, ReportKind
 
 __all__ = [
     "AttachedFile",
     "BookingType",
     "EntityType",
+    "GenerateAiRecommendations",
     "GenerateReport",
     "NamedPeriod",
     "ProcessBooking",

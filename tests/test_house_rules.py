@@ -55,7 +55,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("engine", "services", "registry", "settings", "observe", "embedded"),
     ("intake", "published_kinds"),
     ("client", "discovery"),
-    ("installation", "mailing"),
+    ("installation", "mailing", "caching"),
     ("worker", "maintenance", "alerts", "http"),
     ("assembly",),
     ("supervisor", "testing"),

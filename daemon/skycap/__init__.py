@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from skycap.backoff import Backoff, exponential, fixed, linear, waits
     from skycap.breaker import Breaker, BreakerSpec, BreakerState
-    from skycap.cache import Cache, Ttl
+    from skycap.cache import Asked, Cache, Ttl
     from skycap.client import AsyncClient, Client, Recorder
     from skycap.context import Attachment, Context, Database, UnsubscribeContext
     from skycap.errors import (
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from skycap.unique import Unique
 
 __all__ = [
+    "Asked",
     "AsyncClient",
     "Attachment",
     "Backoff",
@@ -112,6 +113,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Asked": "skycap.cache",
     "AsyncClient": "skycap.client",
     "Attachment": "skycap.context",
     "Backoff": "skycap.backoff",

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from skycap.caching import cache_link_of, cache_of
 from skycap.client import AsyncClient
 from skycap.engine.broker import QueueBroker
 from skycap.engine.queue import Queue
 from skycap.engine.taskiq_results import result_backend
 from skycap.errors import ConfigurationError, PluginError
 from skycap.http.bodies import Bodies
+from skycap.http.cache import CacheRoutes, fleet_figures
 from skycap.http.description import DescriptionRoutes
 from skycap.http.guards import LocalGuard, NobodyGuard, TokenGuard
 from skycap.http.health import HealthRoutes, Vitals
@@ -32,6 +34,7 @@ from skycap.mailing import composer_of, mail_service_of, smtp_of, subscriptions_
 from skycap.maintenance.clock import Clock
 from skycap.observe.event_loop import LoopMonitor
 from skycap.published_kinds import published
+from skycap.services.cache_figures import total_of
 from skycap.worker.consumer import Consumer
 from skycap.worker.executor import Executor
 from skycap.worker.job_context import Services
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from skycap.maintenance.outbox import OutboxRelay
     from skycap.registry import Registry
     from skycap.services.admin_mail import AdminMail
+    from skycap.services.cache import CacheService
     from skycap.services.database import DatabasePool
     from skycap.services.mailer import MailService
     from skycap.services.smtp import SmtpPool
@@ -72,6 +76,8 @@ class Daemon:
     registry: Registry
     broker: QueueBroker
     client: AsyncClient
+    cache: CacheService
+    cache_link: Link
     database: DatabasePool | None
     smtp: SmtpPool | None
     templates: Templates | None
@@ -92,13 +98,17 @@ def assemble(settings: Settings) -> Daemon:
     broker = QueueBroker(url, signing_key=settings.signing.signing_key)
     broker = broker.with_result_backend(result_backend(url)).with_middlewares(*registry.middlewares())
     client = AsyncClient(url, signing_key=settings.signing.signing_key)
+    cache_link = cache_link_of(settings, broker.link)
+    cache = cache_of(settings, cache_link)
     database = _database(settings)
     smtp = smtp_of(settings)
     mail = _mail(settings, registry, database, smtp, broker.link)
     executor = Executor(
         registry=registry,
         broker=broker,
-        services=Services(client=client, database=database, mailer_for=mail.service.for_job if mail else None),
+        services=Services(
+            client=client, database=database, mailer_for=mail.service.for_job if mail else None, cache=cache
+        ),
         policy_of=lambda job_type: _policy(job_type, settings),
         unknown_kind_wait=timedelta(hours=settings.worker.unknown_kind_hours),
         # A handler that is not async never waits for a thread: there is one for each job that may run.
@@ -122,6 +132,7 @@ def assemble(settings: Settings) -> Daemon:
     vitals = Vitals(
         redis=lambda: _ping(broker),
         database=database.ping if database else None,
+        cache_hit_rate=lambda: _hit_rate(cache),
         queues={consumer.queue.name: consumer.queue for consumer in consumers},
         since_last_turn=lambda: worker.since_last_turn,
         is_draining=lambda: worker.is_draining,
@@ -133,6 +144,8 @@ def assemble(settings: Settings) -> Daemon:
         registry=registry,
         broker=broker,
         client=client,
+        cache=cache,
+        cache_link=cache_link,
         database=database,
         smtp=smtp,
         templates=mail.pages if mail else None,
@@ -150,7 +163,8 @@ def assemble(settings: Settings) -> Daemon:
             JobEventsRoutes(vitals.queues),
             [
                 HealthRoutes(vitals),
-                MetricsRoutes(vitals.queues, loop_monitor.figures),
+                CacheRoutes(cache),
+                MetricsRoutes(vitals.queues, loop_monitor.figures, cache.own_figures),
                 *_api(Intake(registry, signer=settings.signing.signer), registry, vitals.queues),
                 *([UnsubscribeRoutes(mail.subscriptions, mail.pages)] if mail else []),
             ],
@@ -394,3 +408,8 @@ async def _ping(broker: QueueBroker) -> timedelta:
     began = time.perf_counter()
     await broker.link.command("PING")
     return timedelta(seconds=time.perf_counter() - began)
+
+
+async def _hit_rate(cache: CacheService) -> float:
+    fleet = await fleet_figures(cache)
+    return total_of(cache.own_figures() if fleet is None else fleet).hit_rate

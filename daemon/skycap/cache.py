@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
 T = TypeVar("T")
+
+
+class Asked(NamedTuple):
+    """A key, and how often it was asked for lately: about, as the count halves every hour."""
+
+    key: str
+    times: int
 
 
 class Ttl:
@@ -80,4 +87,11 @@ class Cache(Protocol):
 
     async def invalidate(self, *tags: str) -> None:
         """Forget everything that was kept with one of these tags."""
+        ...
+
+    async def most_asked(self, namespace: str, limit: int = 20) -> Sequence[Asked]:
+        """The keys of a namespace that the fleet asks for most, first the first: what is worth loading beforehand.
+
+        Counted within bounds (``cache.most_asked``), so that a key that is asked for rarely may count too much.
+        """
         ...

@@ -70,6 +70,9 @@ async def _start(daemon: Daemon, closing: AsyncExitStack) -> None:
     daemon.broker.is_worker_process = True
     await daemon.broker.startup()
     closing.push_async_callback(daemon.broker.shutdown)
+    if daemon.cache_link is not daemon.broker.link:
+        closing.push_async_callback(daemon.cache_link.close)
+    closing.push_async_callback(daemon.cache.close)
     if daemon.http is not None:
         await daemon.http.start()
         closing.push_async_callback(daemon.http.stop)

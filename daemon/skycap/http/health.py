@@ -30,6 +30,7 @@ class Vitals:
 
     redis: Ping
     database: Ping | None
+    cache_hit_rate: Callable[[], Awaitable[float]]
     queues: Mapping[str, Queue]
     since_last_turn: Callable[[], timedelta]
     is_draining: Callable[[], bool]
@@ -70,19 +71,26 @@ class HealthRoutes:
     async def system(self, _request: web.Request) -> web.Response:
         """The overview that the dashboards read."""
         vitals = self._vitals
-        database, redis, counts, checks = await asyncio.gather(
-            _answered(vitals.database), _answered(vitals.redis), self._counts(), self._checks()
+        database, redis, hit_rate, counts, checks = await asyncio.gather(
+            _answered(vitals.database), _answered(vitals.redis), self._hit_rate(), self._counts(), self._checks()
         )
         body: dict[str, Any] = {
             "database": {"connected": database is not None, "responseTime": _in_ms(database)},
             # hitRate is of cache requests; 0 until there are any.
-            "redis": {"connected": redis is not None, "hitRate": 0.0},
+            "redis": {"connected": redis is not None, "hitRate": hit_rate},
             "queues": {name: _old_words(count) for name, count in counts.items()},
             "circuitBreakers": {},
         }
         if checks:
             body["checks"] = checks
         return web.json_response(body)
+
+    async def _hit_rate(self) -> float:
+        try:
+            async with asyncio.timeout(CHECK_LIMIT.total_seconds()):
+                return round(await self._vitals.cache_hit_rate(), 4)
+        except TimeoutError:
+            return 0.0
 
     async def _counts(self) -> dict[str, Counts | None]:
         queues = self._vitals.queues

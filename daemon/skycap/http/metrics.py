@@ -12,6 +12,7 @@ from skycap.errors import Unavailable
 from skycap.http.access import needs_elsewhere
 from skycap.http.tokens import Scope
 from skycap.observe.event_loop import BlockFigures
+from skycap.services.cache_figures import Figures
 
 _FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 _QUEUE_LIMIT_SECONDS = 2.0
@@ -22,9 +23,15 @@ Sample = tuple[Mapping[str, str], float]
 class MetricsRoutes:
     """``/metrics``. A queue whose Redis does not answer is left out, and ``skycap_dependency_up`` says so."""
 
-    def __init__(self, queues: Mapping[str, Queue], blocks: Callable[[], Mapping[str, BlockFigures]]) -> None:
+    def __init__(
+        self,
+        queues: Mapping[str, Queue],
+        blocks: Callable[[], Mapping[str, BlockFigures]],
+        cache: Callable[[], Mapping[str, Figures]],
+    ) -> None:
         self._queues = queues
         self._blocks = blocks
+        self._cache = cache
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/metrics", self.metrics)
@@ -33,7 +40,8 @@ class MetricsRoutes:
     async def metrics(self, _request: web.Request) -> web.Response:
         """What is known now."""
         counts = await self._counts()
-        text = "".join([*_of_queues(counts, is_up=len(counts) == len(self._queues)), *_of_blocks(self._blocks())])
+        is_up = len(counts) == len(self._queues)
+        text = "".join([*_of_queues(counts, is_up=is_up), *_of_blocks(self._blocks()), *of_cache(self._cache())])
         return web.Response(body=text.encode(), headers={"Content-Type": _FORMAT, "Cache-Control": "no-store"})
 
     async def _counts(self) -> dict[str, Counts]:
@@ -80,10 +88,26 @@ def _of_blocks(blocks: Mapping[str, BlockFigures]) -> Iterator[str]:
         yield _family(f"skycap_event_loop_{name}", kind, text, samples)
 
 
+def of_cache(cache: Mapping[str, Figures]) -> Iterator[str]:
+    """Of this daemon: what scrapes all of them adds them up."""
+    yield _family(
+        "skycap_cache_requests_total",
+        "counter",
+        "Requests to the cache; those that Redis did not answer are errors.",
+        [
+            ({"namespace": namespace, "result": result}, number)
+            for namespace, figures in cache.items()
+            for result, number in (("hit", figures.hits), ("miss", figures.misses), ("error", figures.errors))
+        ],
+    )
+    loads = [({"namespace": namespace}, figures.loads) for namespace, figures in cache.items()]
+    yield _family("skycap_cache_loads_total", "counter", "Values that were loaded by a handler.", loads)
+
+
 def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> str:
     lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
     for labels, value in samples:
-        # Queues and kinds are lower-case words and hyphens, so nothing needs an escape.
+        # Queues, kinds and namespaces are lower-case words and hyphens, so nothing needs an escape.
         marked = ",".join(f'{label}="{content}"' for label, content in labels.items())
         lines.append(f"{name}{{{marked}}} {float(value):g}")
     return "\n".join(lines) + "\n"

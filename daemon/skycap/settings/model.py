@@ -20,6 +20,7 @@ from skycap.backoff import Backoff
 from skycap.errors import ConfigurationError
 from skycap.settings.addresses import RedisAddress, SmtpAddress
 from skycap.settings.alerts import AlertSettings
+from skycap.settings.cache import CacheSettings
 from skycap.settings.database import DatabaseAddress
 from skycap.settings.jobs import JobSettings
 from skycap.settings.layers import Key, Layer, Provenance
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     database: DatabaseSettings = DatabaseSettings()
     outbox: OutboxSettings = OutboxSettings()
+    cache: CacheSettings = CacheSettings()
     smtp: SmtpSettings = SmtpSettings()
     mail: MailSettings = MailSettings()
     alerts: AlertSettings = AlertSettings()

@@ -22,6 +22,7 @@ from skycap.settings.variables import is_setting, suggestion, understood, value_
 
 _SHORT_CREDENTIALS = {
     "redis_url": "SKYCAP_REDIS_URL",
+    "cache_url": "SKYCAP_CACHE_URL",
     "database_url": "SKYCAP_DATABASE_URL",
     "direct_url": "SKYCAP_DATABASE_DIRECT_URL",
     "smtp_url": "SKYCAP_SMTP_URL",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from skycap.breaker import Breaker
+from skycap.cache import Asked
 
 T = TypeVar("T")
 
@@ -20,6 +22,7 @@ class KeptForOneAttempt:
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
         self._tagged: dict[str, set[str]] = {}
+        self._asked: Counter[str] = Counter()
 
     async def get(self, key: str, model: Any = None) -> Any:
         value = self._values.get(key)
@@ -39,12 +42,13 @@ class KeptForOneAttempt:
         tags: Sequence[str] = (),
         **_ttl: timedelta | None,
     ) -> Any:
-        found = await self.get(key, model)
-        if found is None:
-            found = await load()
-            if found is not None:
-                await self.set(key, found, tags=tags)
-        return found
+        self._asked[key] += 1
+        if await self.get(key, model) is None:
+            loaded = await load()
+            if loaded is None:
+                return None
+            await self.set(key, loaded, tags=tags)
+        return await self.get(key, model)
 
     async def delete(self, *keys: str) -> None:
         for key in keys:
@@ -53,6 +57,10 @@ class KeptForOneAttempt:
     async def invalidate(self, *tags: str) -> None:
         for tag in tags:
             await self.delete(*self._tagged.pop(tag, ()))
+
+    async def most_asked(self, namespace: str, limit: int = 20) -> Sequence[Asked]:
+        asked = [Asked(key, times) for key, times in self._asked.most_common() if key.startswith(f"{namespace}:")]
+        return asked[:limit]
 
 
 class ClosedBreakers:

@@ -330,7 +330,7 @@ async def test_after_an_invalidation_nobody_gets_what_was_loaded_before_it(redis
         for _ in range(100):
             truth += 1
             await neighbour.invalidate("izmir")
-            assert await asyncio.gather(ask(cache), ask(neighbour)) == [truth, truth]
+            assert [await ask(cache), await ask(neighbour)] == [truth, truth]
         for each in crowd:
             each.cancel()
         await asyncio.gather(*crowd, return_exceptions=True)

@@ -50,6 +50,7 @@ class Source:
         self.loads += 1
         value = self.value
         self.begun.set()
+        await asyncio.sleep(0)  # no load is done in one turn of the loop
         await self.open.wait()
         if isinstance(value, BaseException):
             raise value

@@ -109,5 +109,5 @@ def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> str:
     for labels, value in samples:
         # Queues, kinds and namespaces are lower-case words and hyphens, so nothing needs an escape.
         marked = ",".join(f'{label}="{content}"' for label, content in labels.items())
-        lines.append(f"{name}{{{marked}}} {float(value):g}")
+        lines.append(f"{name}{{{marked}}} {float(value):.15g}")
     return "\n".join(lines) + "\n"

@@ -24,7 +24,7 @@ class CacheSettings(Section):
         default="skycap:cache:",
         pattern=r"^[A-Za-z0-9:_./-]{1,100}$",
         description="What all keys begin with; hotel:cmq1 lies at skycap:cache:{hotel:cmq1}. Two installations on one "
-        "Redis need two. Letters, digits and : _ . / -",
+        "Redis need two. Letters, digits and : _ . / - are allowed.",
     )
     timeout_ms: float = Field(
         default=1000.0,

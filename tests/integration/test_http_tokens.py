@@ -292,6 +292,8 @@ async def test_where_other_machines_reach_it_status_takes_a_token_and_liveness_d
                 ("/api/system/health", None, 401),
                 ("/api/system/health", BACKEND, 403),
                 ("/metrics", READER, 200),
+                ("/api/system/cache-stats", None, 401),
+                ("/api/system/cache-stats", READER, 200),
                 ("/api/system/health", READER, 200),
             ):
                 async with session.get(url + path, headers=bearing(token) if token else {}) as response:

@@ -99,7 +99,7 @@ class CacheService:
         self._store = store
         self._rules = rules or CacheRules()
         self._flights = Flights()
-        self._outage = Outage(pause=self._rules.pause)
+        self._outage = Outage(pause=self._rules.pause, patience=self._rules.patience)
         self._figures = CacheFigures(self._report, keys=self._rules.most_asked > 0)
         self._owed: dict[tuple[str, str], None] = {}
         self._forgotten = 0
@@ -451,10 +451,12 @@ class CacheService:
             raise Unavailable("redis", f"no answer within {_PATIENCE_OF_PEOPLE.total_seconds():g} s") from error
 
     async def _pay_what_is_owed(self) -> None:
-        owed = tuple(self._owed)
-        await self._pay(owed)
-        for what in owed:
-            del self._owed[what]
+        owed, self._owed = self._owed, {}
+        try:
+            await self._pay(tuple(owed))
+        except BaseException:
+            self._owed = owed | self._owed
+            raise
 
     async def _report(self) -> None:
         """Bring what was counted to Redis; when it is away, with the next report."""

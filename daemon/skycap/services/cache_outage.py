@@ -15,8 +15,10 @@ _log: Log = structlog.get_logger(__name__)
 class Outage:
     """Off until it ``began``; then one caller is let through every ``pause``, until one says that it ``ended``."""
 
-    def __init__(self, *, pause: timedelta) -> None:
+    def __init__(self, *, pause: timedelta, patience: timedelta) -> None:
+        """``patience`` is how long the one who is let through may take: until then, nobody else is."""
         self._pause_seconds = pause.total_seconds()
+        self._patience_seconds = patience.total_seconds()
         self._tries_at: float | None = None
 
     @property
@@ -30,7 +32,7 @@ class Outage:
         now = time.monotonic()
         if now < self._tries_at:
             return False
-        self._tries_at = now + self._pause_seconds
+        self._tries_at = now + self._patience_seconds + self._pause_seconds
         return True
 
     def began(self, problem: str) -> None:

@@ -157,7 +157,7 @@ def assemble(settings: Settings) -> Daemon:
             signer=settings.signing.signer,
         ),
         outbox=_outbox(settings, registry, database, broker.link, name=name),
-        alerts=_alerts(settings, vitals, database, mail.admin if mail else None, broker.link, name=name),
+        alerts=_alerts(settings, vitals, database, mail.admin if mail else None, broker.link, cache=cache, name=name),
         http=_http(
             settings,
             JobEventsRoutes(vitals.queues),
@@ -325,6 +325,7 @@ def _alerts(
     mail: AdminMail | None,
     link: Link,
     *,
+    cache: CacheService,
     name: str,
 ) -> AlertWatch | None:
     configured = settings.alerts
@@ -332,10 +333,15 @@ def _alerts(
         return None
     if configured.mail_to and mail is None:
         raise ConfigurationError("alerts.mail_to: mails need smtp.url and database.url; set both, or use webhook_url")
+    from skycap.alerts.figures import CacheFigures
     from skycap.alerts.sources import Sources
     from skycap.alerts.telling import Teller
     from skycap.alerts.watch import LEASE, OF_THE_LEASE, AlertWatch, alarm_times
     from skycap.alerts.ways import ways_of
+
+    async def caches() -> dict[str, CacheFigures]:
+        fleet = await cache.fleet_figures() or {}
+        return {name: CacheFigures(hits=each.hits, misses=each.misses) for name, each in fleet.items()}
 
     return AlertWatch(
         Sources(
@@ -344,6 +350,7 @@ def _alerts(
             postgresql=vitals.database,
             mails_in_doubt=None if database is None else _mails_in_doubt(database),
             outbox_age=None if database is None or not settings.outbox.enabled else _outbox_age(database),
+            caches=caches,
         ),
         link,
         Teller(ways_of(configured, mail), patience=LEASE * OF_THE_LEASE),

@@ -139,20 +139,16 @@ async def test_a_command_says_when_redis_is_away_or_the_cache_is_off(tmp_path: P
 
 
 async def test_the_cache_can_have_a_redis_of_its_own(site: Site, redis_url: str, tmp_path: Path) -> None:
-    async with (
-        redis_server(tmp_path / "cache") as own,
-        redis_at(own.url) as redis,
-        redis_at(redis_url) as queues,
-        AsyncClient(redis_url) as client,
-    ):
+    async with redis_server(tmp_path / "cache") as own, AsyncClient(redis_url) as client:
         site.extra["cache"] = {"url": own.url, "prefix": "skycap:staging:"}
-        async with site.daemon():
+        async with site.daemon(), redis_at(own.url) as redis, redis_at(redis_url) as queues:
             await result_of(client, Look(hotel="1"))
             assert await redis.exists("skycap:staging:{hotel:1}") == 1
             assert [key async for key in queues.scan_iter("*{hotel:*")] == []
             assert (await command("cache", "delete", "hotel:1", "--config", site.config)).code == 0
             assert await redis.exists("skycap:staging:{hotel:1}") == 0
-        assert await redis.hget("skycap:staging:{figures}", "hotel:loads") == b"1", "brought before the end"
+        async with redis_at(own.url) as redis:
+            assert await redis.hget("skycap:staging:{figures}", "hotel:loads") == b"1", "brought before the end"
 
 
 def test_the_figures_have_the_shape_that_the_dashboards_read() -> None:

@@ -105,6 +105,8 @@ class DaemonProcess:
             await self.stop()
         if self._listening is not None:
             self._listening.cancel()
+            # The event loop lets go of the socket only then; closed before, its number would be that of another one.
+            await asyncio.wait((self._listening,))
         self._notices.close()
 
     async def stop(self) -> int:

@@ -55,7 +55,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("engine", "services", "registry", "settings", "observe", "embedded"),
     ("intake", "published_kinds"),
     ("client", "discovery"),
-    ("installation", "mailing", "caching"),
+    ("installation", "mailing", "caching", "scheduling"),
     ("worker", "maintenance", "alerts", "http"),
     ("assembly",),
     ("supervisor", "testing"),

@@ -34,6 +34,7 @@ from skycap.mailing import composer_of, mail_service_of, smtp_of, subscriptions_
 from skycap.maintenance.clock import Clock
 from skycap.observe.event_loop import LoopMonitor
 from skycap.published_kinds import published
+from skycap.scheduling import schedules_of
 from skycap.services.cache_figures import total_of
 from skycap.worker.consumer import Consumer
 from skycap.worker.executor import Executor
@@ -152,7 +153,7 @@ def assemble(settings: Settings) -> Daemon:
         worker=worker,
         loop_monitor=loop_monitor,
         clock=Clock(
-            registry.schedules,
+            schedules_of(settings, registry),
             {consumer.queue.name: consumer.queue for consumer in consumers},
             signer=settings.signing.signer,
         ),
@@ -173,12 +174,11 @@ def assemble(settings: Settings) -> Daemon:
 
 
 def _check_kinds(registry: Registry, settings: Settings) -> None:
-    used = [(job_type.plugin, job_type.payload.payload_spec) for job_type in registry.job_types]
-    used += [(schedule.plugin, schedule.payload.payload_spec) for schedule in registry.schedules]
-    for plugin, spec in used:
+    for job_type in registry.job_types:
+        spec = job_type.payload.payload_spec
         if spec.queue not in settings.queues:
             raise PluginError(
-                f"plugin {plugin}: {spec.kind} goes to queue {spec.queue!r}, which is not configured; "
+                f"plugin {job_type.plugin}: {spec.kind} goes to queue {spec.queue!r}, which is not configured; "
                 f"add a [queues.{spec.queue}] table"
             )
     kinds = {job_type.kind for job_type in registry.job_types}

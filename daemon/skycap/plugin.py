@@ -6,8 +6,8 @@ import inspect
 import re
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, cast
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, cast, overload
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -19,7 +19,7 @@ from skycap.hookspecs import hookimpl
 from skycap.job_type import JobType
 from skycap.payload import Payload
 from skycap.sample import Sample
-from skycap.schedule import Schedule
+from skycap.schedule import CatchUp, Overlap, Schedule
 from skycap.unsubscribing import Unsubscribe, Unsubscriber
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ Extra = ParamSpec("Extra")
 
 Result = Awaitable[Any] | Mapping[str, Any] | Sequence[Any] | str | float | bool | None
 """What a handler returns: if it is async, an awaitable; otherwise its JSON value itself."""
+
+_NONE = timedelta(0)
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -94,14 +96,76 @@ class Plugin(Generic[S]):
 
         return register
 
-    def schedule(self, crontab: str, payload: Payload, *, zone: str = "UTC", name: str | None = None) -> None:
-        """Enqueue ``payload`` at the times of ``crontab``; ``name`` defaults to the payload's kind.
+    @overload
+    def schedule(
+        self,
+        crontab: str,
+        payload: Payload,
+        *,
+        zone: str = "UTC",
+        name: str | None = None,
+        jitter: timedelta = _NONE,
+        catch_up: CatchUp = "latest",
+        overlap: Overlap = "skip",
+    ) -> None: ...
 
-        Each tick is one job, however many daemons run. A crontab that makes no sense stops the start.
+    @overload
+    def schedule(
+        self,
+        *,
+        payload: Payload,
+        every: timedelta,
+        name: str | None = None,
+        jitter: timedelta = _NONE,
+        catch_up: CatchUp = "latest",
+        overlap: Overlap = "skip",
+    ) -> None: ...
+
+    @overload
+    def schedule(
+        self,
+        *,
+        payload: Payload,
+        at: datetime,
+        zone: str = "UTC",
+        name: str | None = None,
+        jitter: timedelta = _NONE,
+        catch_up: CatchUp = "latest",
+    ) -> None: ...
+
+    def schedule(
+        self,
+        crontab: str | None = None,
+        payload: Payload | None = None,
+        *,
+        every: timedelta | None = None,
+        at: datetime | None = None,
+        zone: str = "UTC",
+        name: str | None = None,
+        jitter: timedelta = _NONE,
+        catch_up: CatchUp = "latest",
+        overlap: Overlap = "skip",
+    ) -> None:
+        """Enqueue ``payload`` at the times of ``crontab``, or ``every`` so often, or once; ``Schedule`` has the rules.
+
+        Each tick is one job, however many daemons run. ``name`` defaults to the payload's kind; under it, an admin
+        may change or switch off the schedule. One that makes no sense stops the start.
+        Raises TypeError without a payload.
         """
+        if payload is None:
+            raise TypeError(f"plugin {self.name}: a schedule without a payload; give payload=…")
         self._schedules.append(
             Schedule(
-                name=name or payload.payload_spec.kind, crontab=crontab, zone=zone, payload=payload, plugin=self.name
+                name=name or payload.payload_spec.kind,
+                crontab=crontab,
+                every=every,
+                at=at,
+                zone=zone,
+                payload=payload,
+                plugin=self.name,
+                jitter=jitter,
+                catch_up=catch_up,
+                overlap=overlap,
             )
         )
 

@@ -222,7 +222,7 @@ async def test_redis_with_tls_and_a_certificate_of_ones_own(redis_url: str, tmp_
 
 
 def test_the_flags_of_a_script_stay_its_first_line() -> None:
-    for name in ("add", "add_all", "admin", "beat", "step", "tick"):
+    for name in ("add", "add_all", "admin", "beat", "step", "tick", "scheduling"):
         lines = Script(name).text.splitlines()
         assert [number for number, line in enumerate(lines) if line.startswith("#!")] in ([], [0])
         assert any("local P = KEYS[1]" in line for line in lines)

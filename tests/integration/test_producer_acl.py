@@ -16,6 +16,7 @@ from redis.exceptions import NoPermissionError
 from skycap import AsyncClient
 from skycap.engine.link import Link
 from skycap.engine.queue import NewJob, Queue
+from skycap.engine.schedule_book import ScheduleBook
 from skycap.engine.script import script
 from skycap.errors import Unavailable
 from skycap.job import JobState
@@ -106,7 +107,8 @@ FORBIDDEN: dict[str, Callable[[Queue, str], Awaitable[Any]]] = {
     "remove": lambda queue, job_id: queue.remove(job_id),
     "forget": lambda queue, job_id: queue.forget(job_id),
     "claim": lambda queue, _: _step(queue),
-    "tick": lambda queue, _: queue.tick("sweep", 1, AsyncClient("redis://x").envelope(Note())),
+    "tick": lambda queue, _: ScheduleBook(queue).run("sweep", AsyncClient("redis://x").envelope(Note())),
+    "scheduling": lambda queue, _: ScheduleBook(queue).pause("sweep"),
     "count": lambda queue, _: queue.counts(),
     "get": lambda queue, job_id: queue.get(job_id),
     "list": lambda queue, _: queue.jobs(JobState.AVAILABLE),
@@ -208,7 +210,7 @@ async def _step(queue: Queue) -> int:
 
 async def _load_all_scripts(shop: Shop) -> None:
     """Those that daemons use."""
-    for name in ("step", "admin", "beat", "report", "tick"):
+    for name in ("step", "admin", "beat", "report", "tick", "scheduling"):
         await shop.admin.script_load(script(name).text)
 
 

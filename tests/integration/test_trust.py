@@ -15,6 +15,7 @@ from taskiq.kicker import AsyncKicker
 from skycap import AsyncClient
 from skycap.demo.daemon import DaemonProcess
 from skycap.engine.queue import NewJob
+from skycap.engine.schedule_book import Became
 from skycap.exits import Exit
 from skycap.intake import Intake
 from skycap.job import Job, JobState
@@ -126,7 +127,7 @@ async def test_a_tick_of_a_schedule_is_signed_and_runs(redis_url: str) -> None:
     async with trusting(redis_url, "require") as b:
         clock = Clock([EVERY_MINUTE], {"tests": b.queue}, signer=KEY)
         at = datetime(2026, 11, 23, 6, tzinfo=UTC)
-        assert await clock.enqueue_tick("sweep", at)
+        assert await clock.decide("sweep", at) is Became.ENQUEUED
         assert (await b.finished(f"sweep-{round(at.timestamp() * 1000)}")).state is JobState.COMPLETED
         assert b.ran == ["sweep"]
 

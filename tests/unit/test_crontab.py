@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from skycap import ConfigurationError, Payload
-from skycap.maintenance.crontab import trigger_of
+from skycap.maintenance.ticks import ticks_of
 from skycap.schedule import Schedule
 
 
@@ -36,11 +36,14 @@ MONDAY = datetime(2026, 11, 23, 0, 0, tzinfo=UTC)
         ("0 9 * * 2-6/2", "UTC", "Tue 09:00"),
         ("0 9 * * wed", "UTC", "Wed 09:00"),
         ("0 9 * * */2", "UTC", "Mon 09:00"),
+        ("0 9 25 * 5", "UTC", "Wed 09:00"),
+        ("0 9 28 * 5", "UTC", "Fri 09:00"),
+        ("0 9 */5 * 4", "UTC", "Thu 09:00"),
         ("0 2 * * *", "Europe/Istanbul", "Mon 23:00"),
     ],
 )
 def test_the_first_tick_of_a_week_that_begins_on_monday(crontab: str, zone: str, expected: str) -> None:
-    tick = trigger_of(schedule(crontab, zone)).get_next_fire_time(None, MONDAY)
+    tick = ticks_of(schedule(crontab, zone)).next_after(MONDAY - timedelta(seconds=1))
     assert tick is not None
     assert f"{tick.astimezone(UTC):%a %H:%M}" == expected
 
@@ -48,13 +51,14 @@ def test_the_first_tick_of_a_week_that_begins_on_monday(crontab: str, zone: str,
 @pytest.mark.parametrize(
     ("crontab", "zone", "problem"),
     [
-        ("0 9 * *", "UTC", "schedule sweep of plugin tests: '0 9 \\* \\*' has 4 fields; write five"),
+        ("0 9 * *", "UTC", "schedule sweep of plugin tests: '0 9 \\* \\*': has 4 fields; write five"),
         ("61 9 * * *", "UTC", "schedule sweep of plugin tests: '61 9 \\* \\* \\*': "),
         ("0 9 * * 8", "UTC", "'0 9 \\* \\* 8': "),
+        ("0 9 31 2 *", "UTC", "'0 9 31 2 \\*': never comes: no month has such a day"),
         ("0 9 * * *", "Mars/Olympus", "there is no time zone 'Mars/Olympus'; give an IANA name"),
         ("0 9 * * *", "../etc", "there is no time zone"),
     ],
 )
 def test_a_schedule_that_makes_no_sense_is_refused_by_name(crontab: str, zone: str, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
-        trigger_of(schedule(crontab, zone))
+        ticks_of(schedule(crontab, zone))

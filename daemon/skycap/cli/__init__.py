@@ -25,7 +25,7 @@ _VERBS = {
     "dead": ("skycap.cli.dead:dead", "List, show, redrive and discard dead letters."),
     "mail": ("skycap.cli.mail:mail", "Preview mails; settle those in doubt; take in bounces."),
     "privacy": ("skycap.cli.privacy:privacy", "Export or erase what is held about a person."),
-    "schedules": ("skycap.cli.schedules:schedules", "List schedules, and run one now."),
+    "schedules": ("skycap.cli.schedules:schedules", "List, pause, resume and run schedules."),
     "kinds": ("skycap.cli.kinds:kinds", "List, pause and resume the kinds of jobs."),
     "tokens": ("skycap.cli.tokens:tokens", "Make and list the tokens of the HTTP API."),
     "events": ("skycap.cli.events:events", "Follow what happens to jobs, as it happens."),

@@ -3,59 +3,153 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.quantities import DURATION, duration_text
+from skycap.engine.schedule_book import Became
 from skycap.installation import load_plugins
 from skycap.maintenance.clock import Clock
-from skycap.schedule import Schedule
+from skycap.maintenance.schedules import Schedules, ScheduleStatus
+from skycap.scheduling import schedules_of
 from skycap.settings import Settings
 
 
 @click.group
 def schedules() -> None:
-    """List schedules, and run one now."""
+    """List schedules, pause and resume them, and run one now."""
 
 
 @schedules.command("list")
 @config_option
 @json_option
 def list_schedules(config: Path | None, as_json: bool) -> None:
-    """List each schedule's times and when it is due next."""
-    found = load_plugins(settings_of(config)).schedules
-    clock = Clock(found, {})
-    rows = [
-        (each.name, each.crontab, each.zone, _kind(each), each.plugin, clock.next_tick(each.name)) for each in found
-    ]
-    columns = ("schedule", "crontab", "zone", "kind", "plugin", "next")
+    """List each schedule's times, its last tick and what became of it, and its next."""
+    found = asyncio.run(_list(settings_of(config)))
     if as_json:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        print_json([each.document() for each in found])
     else:
-        print_table(columns, rows)
+        columns = ("schedule", "when", "zone", "kind", "plugin", "last", "outcome", "next", "standing")
+        print_table(columns, [_row(each) for each in found])
+
+
+@schedules.command
+@click.argument("name", metavar="SCHEDULE")
+@click.option("--for", "duration", type=DURATION, metavar="10m", help="Only for so long.")
+@config_option
+@json_option
+def pause(name: str, duration: timedelta | None, config: Path | None, as_json: bool) -> None:
+    """Let no tick of SCHEDULE become a job, for the whole fleet, until it is resumed; what passes is not caught up."""
+    asyncio.run(_pause(settings_of(config), name, duration))
+    if as_json:
+        seconds = None if duration is None else duration.total_seconds()
+        print_json({"schedule": name, "standing": "paused", "forSeconds": seconds})
+    else:
+        click.echo(f"{name} is paused" + ("" if duration is None else f" for {duration_text(duration)}"))
 
 
 @schedules.command
 @click.argument("name", metavar="SCHEDULE")
 @config_option
-def run(name: str, config: Path | None) -> None:
-    """Enqueue SCHEDULE's job now, as if it were due."""
+@json_option
+def resume(name: str, config: Path | None, as_json: bool) -> None:
+    """Let the ticks of SCHEDULE become jobs again."""
+    asyncio.run(_resume(settings_of(config), name))
+    if as_json:
+        print_json({"schedule": name, "standing": "on"})
+    else:
+        click.echo(f"{name} is not paused")
+
+
+@schedules.command
+@click.argument("name", metavar="SCHEDULE")
+@click.option("--tick", is_flag=True, help="Only the latest tick that is due, and only if the fleet has not had it.")
+@config_option
+@json_option
+def run(name: str, tick: bool, config: Path | None, as_json: bool) -> None:
+    """Enqueue SCHEDULE's job now, beside its ticks; with --tick, do what a daemon's clock would do, once for all."""
     settings = settings_of(config)
-    found = {each.name: each for each in load_plugins(settings).schedules}
-    if name not in found:
-        raise click.UsageError(f"there is no schedule {name!r}; known: {', '.join(found) or 'none'}")
-    asyncio.run(_run(settings, found[name]))
-    click.echo(f"{name} is enqueued")
+    done = asyncio.run(_run_tick(settings, name) if tick else _run(settings, name))
+    if as_json:
+        print_json({"schedule": name, **done})
+    elif tick:
+        click.echo(_in_words(name, done))
+    else:
+        click.echo(f"{name} is enqueued as {done['jobId']}")
 
 
-async def _run(settings: Settings, schedule: Schedule) -> None:
+@asynccontextmanager
+async def _connected(settings: Settings, name: str | None = None) -> AsyncGenerator[Schedules]:
+    """The schedules of the fleet; raises UsageError when ``name`` is none of them."""
+    found = schedules_of(settings, load_plugins(settings))
+    if name is not None and name not in {each.name for each in found}:
+        known = ", ".join(each.name for each in found)
+        raise click.UsageError(f"there is no schedule {name!r}; known: {known or 'none'}")
     async with connected_queues(settings) as connected:
-        await Clock([schedule], connected.by_name).enqueue_tick(schedule.name, datetime.now(UTC))
+        yield Schedules(Clock(found, connected.by_name, signer=settings.signing.signer))
 
 
-def _kind(schedule: Schedule) -> str:
-    return schedule.payload.payload_spec.kind
+async def _list(settings: Settings) -> list[ScheduleStatus]:
+    async with _connected(settings) as known:
+        return await known.list()
+
+
+async def _pause(settings: Settings, name: str, duration: timedelta | None) -> None:
+    async with _connected(settings, name) as known:
+        await known.pause(name, duration)
+
+
+async def _resume(settings: Settings, name: str) -> None:
+    async with _connected(settings, name) as known:
+        await known.resume(name)
+
+
+async def _run(settings: Settings, name: str) -> dict[str, Any]:
+    async with _connected(settings, name) as known:
+        return {"jobId": await known.run(name)}
+
+
+async def _run_tick(settings: Settings, name: str) -> dict[str, Any]:
+    async with _connected(settings, name) as known:
+        decided = await known.run_tick(name)
+    if decided is None:
+        return {"tick": None, "became": None}
+    tick, became = decided
+    return {"tick": tick, "became": became}
+
+
+def _in_words(name: str, done: dict[str, Any]) -> str:
+    tick, became = done["tick"], done["became"]
+    if tick is None:
+        return f"{name} has not been due in the last 31 days"
+    said = {
+        Became.ENQUEUED: "is enqueued",
+        Became.KNOWN: "was decided before",
+        Became.MISSED: "is skipped: it is late",
+        Became.PAUSED: "is skipped: the schedule is paused",
+        Became.OVERLAP: "is skipped: the job of an earlier one has not ended",
+    }
+    return f"{name}: the tick of {tick:%Y-%m-%d %H:%M:%S} UTC {said.get(became, became)}"
+
+
+def _row(status: ScheduleStatus) -> tuple[object, ...]:
+    schedule, until = status.schedule, status.record.paused_until
+    return (
+        schedule.name,
+        schedule.when,
+        schedule.zone,
+        schedule.kind,
+        schedule.plugin or "-",
+        status.record.last_tick,
+        status.outcome,
+        status.next_tick,
+        status.standing + (f" until {until:%Y-%m-%d %H:%M:%S}" if until and status.standing == "paused" else ""),
+    )

@@ -48,6 +48,12 @@ class QueueKeys:
     def cron(self) -> str:
         return f"{self.prefix}cron"
 
+    def schedule(self, name: str) -> str:
+        return f"{self.prefix}schedule:{name}"
+
+    def ticks(self, schedule: str) -> str:
+        return f"{self.prefix}schedule:{schedule}:ticks"
+
     @property
     def wake(self) -> str:
         return f"{self.prefix}wake"

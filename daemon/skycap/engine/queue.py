@@ -275,16 +275,6 @@ class Queue:
         """Delete a job that has ended, however, for good; False for one that has not, or is not there."""
         return bool(await self._admin("forget", job_id))
 
-    async def tick(self, schedule: str, tick_ms: int, envelope: Envelope) -> bool:
-        """Add a schedule's job, unless this tick or a later one was added before; whether this call added it."""
-        arguments = (schedule, tick_ms, envelope.id, envelope.kind, envelope.to_json(), envelope.priority)
-        return bool(await self.link.call("tick", self.keys.prefix, *arguments))
-
-    async def last_ticks(self) -> dict[str, datetime]:
-        """The newest tick that was enqueued of each schedule whose job goes to this queue."""
-        rows = fields_of(await self.link.command("HGETALL", self.keys.cron))
-        return {name: moment(tick.decode()) for name, tick in rows.items()}
-
     async def pause(self, why: str = "") -> bool:
         """No worker takes a job of this queue until ``resume``; running ones end. Survives a restart.
 

@@ -3,123 +3,108 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import structlog
-from apscheduler.executors.base import BaseExecutor  # pyright: ignore[reportMissingTypeStubs]  # it has none
-from apscheduler.schedulers.asyncio import AsyncIOScheduler  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
 from skycap.backoff import Backoff
 from skycap.client import BaseClient
 from skycap.engine.queue import Queue
-from skycap.errors import Unavailable
-from skycap.maintenance.crontab import trigger_of
+from skycap.engine.schedule_book import Became, ScheduleBook
+from skycap.errors import ConfigurationError, PayloadTooLarge, Unavailable
+from skycap.maintenance.ticks import GRACE, Ticks, due, jitter_of, ticks_of
 from skycap.schedule import Schedule
 from skycap.signing import Signer
 
 _log = structlog.get_logger("skycap.clock")
 
-LONGEST_CATCH_UP = timedelta(days=31)
-"""Older ticks are not looked for: walking through the minutes of years would hold the start up."""
+LONGEST_SLEEP = timedelta(seconds=5)
+"""Then Redis is asked for the time again: a host that slept, or that counts wrongly, is no later than this."""
 
-_REDIS_AWAY = Backoff(first=timedelta(seconds=1), factor=2, longest=timedelta(seconds=10), attempts=1)
+_REDIS_AWAY = Backoff(first=timedelta(seconds=1), factor=2, longest=timedelta(seconds=5), attempts=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticking:
+    """A schedule with its ticks, and where it is kept what became of them."""
+
+    schedule: Schedule
+    ticks: Ticks
+    book: ScheduleBook
 
 
 class Clock(BaseClient):
-    """Enqueues the payloads of schedules when they are due."""
+    """Enqueues the payloads of schedules when they are due.
+
+    It goes by Redis' time alone, and remembers nothing: what is due follows from the newest tick that the fleet has
+    decided. So neither a step of the host's clock nor a restart, a pause of the process or an outage of Redis loses or
+    doubles a tick.
+    """
 
     def __init__(
         self, schedules: Sequence[Schedule], queues: Mapping[str, Queue], *, signer: Signer | None = None
     ) -> None:
         """Raises ConfigurationError for a schedule that makes no sense."""
         super().__init__(signer=signer)
-        self._schedules = {schedule.name: schedule for schedule in schedules}
-        self.triggers = {schedule.name: trigger_of(schedule) for schedule in schedules}
-        self._queues = queues
-        self._ticking: set[asyncio.Task[None]] = set()
+        self._books = {name: ScheduleBook(queue) for name, queue in queues.items()}
+        self.schedules = {each.name: self._ticking(each) for each in schedules}
 
     async def run(self) -> None:
         """Tick until cancelled."""
-        last = await self._last_ticks()
-        scheduler: Any = AsyncIOScheduler(timezone=UTC, executors={"default": _Ticks(self._tick)})
-        now = datetime.now(UTC)
-        for name, trigger in self.triggers.items():
-            resume = max(last.get(name, now), now - LONGEST_CATCH_UP) + timedelta(milliseconds=1)
-            scheduler.add_job(
-                _ignored,
-                trigger,
-                id=name,
-                # Missed ticks become one: a sweep that runs twice in a row finds nothing the second time.
-                coalesce=True,
-                misfire_grace_time=None,
-                next_run_time=trigger.get_next_fire_time(None, resume),
-            )
-        scheduler.start()
-        try:
-            await asyncio.get_running_loop().create_future()
-        finally:
-            scheduler.shutdown(wait=False)
-            for task in self._ticking:
-                task.cancel()
+        lines = [self._keep_ticking(book) for book in self._books.values()]
+        await asyncio.gather(*lines, asyncio.get_running_loop().create_future())
 
-    def next_tick(self, name: str) -> datetime | None:
-        """When a schedule is due next, seen from now."""
-        now = datetime.now(UTC)
-        return self.triggers[name].get_next_fire_time(None, now)
+    async def decide(self, name: str, tick: datetime) -> Became:
+        """Enqueue the job of a tick, unless the fleet has decided about it or a later one. Raises Unavailable."""
+        ticking = self.schedules[name]
+        schedule = ticking.schedule
+        milliseconds = round(tick.timestamp() * 1000)
+        became = await ticking.book.tick(
+            name,
+            tick,
+            self.envelope(schedule.payload, job_id=f"{name}-{milliseconds}", enqueued_at=tick),
+            delay=jitter_of(schedule, milliseconds),
+            grace=GRACE if schedule.catch_up == "skip" else None,
+            overlap=schedule.overlap,
+        )
+        if became is Became.ENQUEUED:
+            _log.info("schedule ticked", schedule=name, tick=tick.isoformat())
+        elif became not in {Became.KNOWN, Became.EARLY}:
+            _log.info("schedule skipped a tick", schedule=name, tick=tick.isoformat(), because=became)
+        return became
 
-    async def enqueue_tick(self, name: str, at: datetime) -> bool:
-        """Enqueue the tick of ``at``; False when it, or a later one, has been enqueued by anybody."""
-        schedule = self._schedules[name]
-        milliseconds = round(at.timestamp() * 1000)
-        envelope = self.envelope(schedule.payload, job_id=f"{name}-{milliseconds}")
-        return await self._queues[envelope.queue].tick(name, milliseconds, envelope)
-
-    async def _last_ticks(self) -> dict[str, datetime]:
+    async def _keep_ticking(self, book: ScheduleBook) -> None:
+        """The schedules of one queue: where its Redis is away, those of the others go on."""
+        ticking = [each for each in self.schedules.values() if each.book is book and each.schedule.enabled]
         misses = 0
-        while True:
+        while ticking:
             try:
-                found: dict[str, datetime] = {}
-                for queue in self._queues.values():
-                    found |= await queue.last_ticks()
-            except Unavailable:
-                misses += 1
-                await asyncio.sleep(_REDIS_AWAY.wait(misses).total_seconds())
-            else:
-                return found
-
-    def _tick(self, name: str, at: datetime) -> None:
-        task = asyncio.create_task(self._enqueue_surely(name, at), name=f"tick of {name}")
-        self._ticking.add(task)
-        task.add_done_callback(self._ticking.discard)
-
-    async def _enqueue_surely(self, name: str, at: datetime) -> None:
-        """Until Redis has it; a tick that another daemon enqueued meanwhile is no harm."""
-        misses = 0
-        while True:
-            try:
-                if await self.enqueue_tick(name, at):
-                    _log.info("schedule ticked", schedule=name, tick=at.isoformat())
+                sleep = await self._turn(book, ticking)
+                misses = 0
             except Unavailable as error:
                 misses += 1
-                _log.warning("tick not enqueued yet", schedule=name, problem=str(error))
-                await asyncio.sleep(_REDIS_AWAY.wait(misses).total_seconds())
-            else:
-                return
+                _log.warning("ticks not enqueued yet", queue=book.queue.name, problem=str(error))
+                sleep = _REDIS_AWAY.wait(misses)
+            await asyncio.sleep(max(sleep.total_seconds(), 0))
 
+    async def _turn(self, book: ScheduleBook, ticking: Sequence[Ticking]) -> timedelta:
+        """Decide about what is due; how long until the next is."""
+        loop = asyncio.get_running_loop()
+        known = await book.known([each.schedule.name for each in ticking])
+        asked = loop.time()
+        for each in ticking:
+            for tick in due(each.schedule, each.ticks, after=known.last[each.schedule.name], now=known.now):
+                await self.decide(each.schedule.name, tick)
+        nexts = filter(None, (each.ticks.next_after(known.now) for each in ticking))
+        passed = timedelta(seconds=loop.time() - asked)
+        return min(min(nexts, default=known.now + LONGEST_SLEEP) - known.now - passed, LONGEST_SLEEP)
 
-class _Ticks(BaseExecutor):  # type: ignore[misc]  # APScheduler has no types
-    """Tells which tick is due; APScheduler's own executors tell their jobs nothing."""
-
-    def __init__(self, tick: Callable[[str, datetime], None]) -> None:
-        super().__init__()
-        self._due = tick
-
-    def _do_submit_job(self, job: Any, run_times: Sequence[datetime]) -> None:
-        self._due(job.id, run_times[-1])
-        self._run_job_success(job.id, [])  # pyright: ignore[reportUnknownMemberType]  # as above
-
-
-def _ignored() -> None:
-    """APScheduler wants a function for each job; what is done is up to _Ticks."""
+    def _ticking(self, schedule: Schedule) -> Ticking:
+        ticks = ticks_of(schedule)
+        try:
+            self.envelope(schedule.payload).to_json()
+        except PayloadTooLarge as error:
+            raise ConfigurationError(f"schedule {schedule.name}: {error}") from error
+        return Ticking(schedule=schedule, ticks=ticks, book=self._books[schedule.queue])

@@ -9,6 +9,7 @@ from skycap.settings.loading import load_settings
 from skycap.settings.model import Settings
 from skycap.settings.queues import QueueSettings
 from skycap.settings.reference import reference
+from skycap.settings.schedules import ScheduleSettings
 from skycap.settings.sections import (
     BrandSettings,
     DatabaseSettings,
@@ -34,6 +35,7 @@ __all__ = [
     "QueueSettings",
     "RedisAddress",
     "RedisSettings",
+    "ScheduleSettings",
     "Settings",
     "SigningSettings",
     "SmtpAddress",

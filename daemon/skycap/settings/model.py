@@ -29,6 +29,7 @@ from skycap.settings.mail import MailSettings
 from skycap.settings.masking import masked_table
 from skycap.settings.outbox import OutboxSettings
 from skycap.settings.queues import QueueSettings, backend_queues, merged_queues
+from skycap.settings.schedules import ScheduleSettings
 from skycap.settings.section import Name
 from skycap.settings.sections import (
     BrandSettings,
@@ -92,6 +93,7 @@ class Settings(BaseSettings):
     queues: dict[Name, QueueSettings] = Field(default_factory=backend_queues)
     jobs: dict[Name, JobSettings] = Field(default={})
     limits: dict[Name, LimitSettings] = Field(default={})
+    schedules: dict[Name, ScheduleSettings] = Field(default={})
     plugins: dict[Name, dict[str, Any]] = Field(default={}, repr=False)
     log: LogSettings = LogSettings()
     brand: BrandSettings = BrandSettings()

@@ -14,6 +14,7 @@ from skycap.settings.limits import KeyLimitSettings, LimitSettings
 from skycap.settings.masking import number_text
 from skycap.settings.model import Settings
 from skycap.settings.queues import QueueSettings
+from skycap.settings.schedules import ScheduleSettings
 from skycap.settings.section import Section
 from skycap.settings.tree import choices_of, has_entries, range_of, section_of
 
@@ -60,6 +61,8 @@ def _blocks(settings: Settings) -> Iterator[str]:
             case "limits":
                 yield from _example("limits.recipient-domain", LimitSettings)
                 yield from _example('limits.recipient-domain.keys."gmail.com"', KeyLimitSettings)
+            case "schedules":
+                yield from _example("schedules.check-price-alerts", ScheduleSettings)
             case "plugins":
                 yield _PLUGINS
             case _ if name in tables:
@@ -128,4 +131,7 @@ def _toml(value: object) -> str:
         return number_text(value)
     if isinstance(value, list):
         return f"[{', '.join(_toml(item) for item in cast('list[object]', value))}]"
+    if isinstance(value, dict):
+        entries = ", ".join(f"{key} = {_toml(item)}" for key, item in cast("dict[str, object]", value).items())
+        return f"{{ {entries} }}"
     return json.dumps(str(value), ensure_ascii=False)

@@ -35,6 +35,11 @@ def is_list(field: FieldInfo) -> bool:
     return any(typing.get_origin(kind) is list for kind in kinds_of(field))
 
 
+def is_table(field: FieldInfo) -> bool:
+    """Whether a field can be a table whose keys are not ours."""
+    return any(typing.get_origin(kind) is dict for kind in kinds_of(field))
+
+
 def kinds_of(field: FieldInfo) -> tuple[object, ...]:
     """The types that a field can have, without None."""
     return tuple(kind for kind, _ in _members(field.annotation))

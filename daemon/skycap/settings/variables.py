@@ -23,7 +23,7 @@ from pydantic.fields import FieldInfo
 from skycap.settings.layers import Key
 from skycap.settings.model import Settings
 from skycap.settings.queues import BACKEND_QUEUES
-from skycap.settings.tree import entry_of, field_at, fields_under, has_entries, is_list, kinds_of, section_of
+from skycap.settings.tree import entry_of, field_at, fields_under, has_entries, is_list, is_table, kinds_of, section_of
 
 PREFIX = "SKYCAP_"
 _FROM_FILE = "_FILE"
@@ -77,7 +77,7 @@ def value_of(key: Key, text: str) -> object:
     if key[0] == "plugins":
         return _json_or_text(text)
     field = field_at(key)
-    if field is not None and has_entries(field):
+    if field is not None and (has_entries(field) or is_table(field)):
         return _json(text, 'is no JSON table; write {"NAME": {"KEY": VALUE}}')
     return _listed(text, field) if field is not None and is_list(field) else text
 

@@ -4,11 +4,29 @@ local function forget(id)
   gone[#gone + 1] = job(id)
 end
 
+-- How the job of a schedule ended is known there for as long as there is no newer one.
+local function note_end(id, state)
+  local name = redis.call('HGET', job(id), 'schedule')
+  if name then
+    local record = P .. 'schedule:' .. name
+    local newest = redis.call('HMGET', record, 'job', 'run')
+    if newest[1] == id then
+      redis.call('HSET', record, 'job_state', state)
+    elseif newest[2] == id then
+      redis.call('HSET', record, 'run_state', state)
+    end
+  end
+end
+
 -- What every end of a job means, whether or not the job is kept. A unique key that holds for a time outlives its
 -- job; one that holds while the job is unfinished does not.
 local function close(id, state, unique)
   count(state)
   tell(state, id)
+  -- The ids of ticks end with a hyphen and 13 digits; other jobs are spared the call.
+  if id:byte(-14) == 45 then
+    note_end(id, state)
+  end
   if unique then
     local key = P .. 'unique:' .. unique
     if redis.call('GET', key) == id and redis.call('PTTL', key) < 0 then

@@ -3,7 +3,7 @@
 -- every key of the queue in one cluster slot, which is what allows them to be derived here.
 --
 --   job:<id>      hash    envelope, kind, state, rank (or priority, until it has one), claim (the fence), worker,
---                         cancel, buffered, stranded, held (gates), parked (gate), unique, deadline,
+--                         cancel, buffered, stranded, held (gates), parked (gate), unique, deadline, schedule,
 --                         failures, deaths, snoozes, errors (counts), error:<n> ("<ms> <text>"), logs, log:<n>,
 --                         progress, enqueued, due, started, finished (ms), reason, result (JSON)
 --   ready         zset    rank: priority, then first come first served
@@ -19,7 +19,10 @@
 --   unique:<key>  string  the job that has the key
 --   request:<key> string  the digest of a request that was made with an idempotency key, and the id of its job
 --   meta          hash    seq, batch, paused, parked, the queue's policy, and a count of each outcome
---   cron          hash    the newest tick (ms) that was enqueued of each schedule
+--   cron          hash    the newest tick (ms) that was decided of each schedule; at first, since when it is known
+--   schedule:<name> hash  tick, decided (ms), became, job, job_state: of its newest tick; run, run_at (ms), run_state:
+--                         of the newest run that somebody asked for; paused (until ms, or 'inf')
+--   schedule:<name>:ticks list  "<tick ms> <what became of it>", the newest 100
 --   events        stream  what happened to jobs, the newest: state, id; state, id; …
 --   wake          list    the doorbell, at most one long
 --

@@ -16,7 +16,7 @@ from skycap.settings import Settings
 from tests.support.skips import skip
 
 FOLDER = Path(__file__).resolve().parents[2] / "systemd"
-SERVICE = (FOLDER / "skycap@.service").read_text()
+UNITS = ("skycap.target", "skycap@.service", "skycap-schedule@.service", "skycap-schedule@.timer")
 MOST_EXPOSURE = 15
 """Of 100; skycap needs the network and the file system, which alone is 11."""
 
@@ -27,13 +27,13 @@ def units(tmp_path: Path) -> Path:
     if shutil.which("systemd-analyze") is None:
         skip("there is no systemd-analyze on PATH")
     program = value_of("ExecStart").split()[0]
-    for name in ("skycap@.service", "skycap.target"):
+    for name in UNITS:
         (tmp_path / name).write_text((FOLDER / name).read_text().replace(program, "/bin/true"))
     return tmp_path
 
 
-def value_of(directive: str) -> str:
-    (value,) = re.findall(rf"^{directive}=(.*)$", SERVICE, re.MULTILINE)
+def value_of(directive: str, unit: str = "skycap@.service") -> str:
+    (value,) = re.findall(rf"^{directive}=(.*)$", (FOLDER / unit).read_text(), re.MULTILINE)
     return str(value)
 
 
@@ -45,7 +45,7 @@ def analyze(*arguments: str | Path) -> tuple[int, str]:
 
 
 def test_systemd_has_nothing_to_say_against_the_units(units: Path) -> None:
-    assert analyze("verify", "--man=no", units / "skycap@.service", units / "skycap.target") == (0, "")
+    assert analyze("verify", "--man=no", *(units / name for name in UNITS)) == (0, "")
 
 
 def test_systemd_would_have_something_to_say_against_a_line_that_it_does_not_know(units: Path) -> None:
@@ -55,26 +55,36 @@ def test_systemd_would_have_something_to_say_against_a_line_that_it_does_not_kno
     assert "Aftre" in said
 
 
-def test_the_service_is_hardly_exposed(units: Path) -> None:
+def test_the_services_are_hardly_exposed(units: Path) -> None:
     code, said = analyze(
-        "security", "--no-pager", "--offline=true", f"--threshold={MOST_EXPOSURE}", units / "skycap@.service"
+        "security",
+        "--no-pager",
+        "--offline=true",
+        f"--threshold={MOST_EXPOSURE}",
+        units / "skycap@.service",
+        units / "skycap-schedule@.service",
     )
     assert code == 0, said
 
 
 def test_no_unit_is_without_a_mention_in_the_readme() -> None:
     readme = (FOLDER / "README.md").read_text()
-    assert {file.name for file in FOLDER.iterdir()} == {"README.md", "skycap.target", "skycap@.service"}
+    assert {file.name for file in FOLDER.iterdir()} == {"README.md", *UNITS}
     assert "`skycap@NAME`" in readme
     assert "`skycap.target`" in readme
+    assert "`skycap-schedule@NAME.timer`" in readme
 
 
-def test_what_it_starts_is_a_command_of_skycap() -> None:
-    program, verb, *options = value_of("ExecStart").split()
+@pytest.mark.parametrize("unit", ["skycap@.service", "skycap-schedule@.service"])
+def test_what_it_starts_is_a_command_of_skycap(unit: str) -> None:
+    program, *words = value_of("ExecStart", unit).split()
     assert program == "/opt/skycap/bin/skycap"
-    command = skycap.get_command(click.Context(skycap), verb)
-    assert command is not None
-    command.make_context(verb, options, resilient_parsing=True)
+    command: click.Command = skycap
+    while isinstance(command, click.Group):
+        name, found, words = command.resolve_command(click.Context(command), words)
+        assert found is not None, name
+        command = found
+    command.make_context(command.name, words, resilient_parsing=True)
 
 
 def test_a_mistake_in_the_configuration_is_what_prevents_a_restart() -> None:

@@ -53,7 +53,7 @@ class Clock(BaseClient):
 
     async def run(self) -> None:
         """Tick until cancelled."""
-        lines = [self._keep_ticking(book) for book in self._books.values()]
+        lines = [self._keep_ticking(queue) for queue in self._books]
         await asyncio.gather(*lines, asyncio.get_running_loop().create_future())
 
     async def decide(self, name: str, tick: datetime) -> Became:
@@ -75,23 +75,25 @@ class Clock(BaseClient):
             _log.info("schedule skipped a tick", schedule=name, tick=tick.isoformat(), because=became)
         return became
 
-    async def _keep_ticking(self, book: ScheduleBook) -> None:
+    async def _keep_ticking(self, queue: str) -> None:
         """The schedules of one queue: where its Redis is away, those of the others go on."""
-        ticking = [each for each in self.schedules.values() if each.book is book and each.schedule.enabled]
         misses = 0
-        while ticking:
+        while True:
             try:
-                sleep = await self._turn(book, ticking)
+                sleep = await self.turn(queue)
                 misses = 0
             except Unavailable as error:
                 misses += 1
-                _log.warning("ticks not enqueued yet", queue=book.queue.name, problem=str(error))
+                _log.warning("ticks not enqueued yet", queue=queue, problem=str(error))
                 sleep = _REDIS_AWAY.wait(misses)
             await asyncio.sleep(max(sleep.total_seconds(), 0))
 
-    async def _turn(self, book: ScheduleBook, ticking: Sequence[Ticking]) -> timedelta:
-        """Decide about what is due; how long until the next is."""
-        loop = asyncio.get_running_loop()
+    async def turn(self, queue: str) -> timedelta:
+        """Decide about what is due of the schedules of a queue; how long until the next look. Raises Unavailable."""
+        loop, book = asyncio.get_running_loop(), self._books[queue]
+        ticking = [each for each in self.schedules.values() if each.book is book and each.schedule.enabled]
+        if not ticking:
+            return LONGEST_SLEEP
         known = await book.known([each.schedule.name for each in ticking])
         asked = loop.time()
         for each in ticking:

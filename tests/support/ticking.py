@@ -188,7 +188,12 @@ class Fleet:
         await eventually(several_are_due)
         for host in self.hosts:
             await host.replace()
+        await self.until_ready()
         await self.until_ticked(5)
+
+    async def until_ready(self) -> None:
+        for host in self.hosts:
+            await host.daemon.until_ready()
 
     async def verdicts(self) -> list[Verdict]:
         return [await self._verdict(name) for name in ("each", "latest")]
@@ -243,6 +248,7 @@ async def ticking_fleet(folder: Path, *, chance: random.Random, hosts: int = 3) 
         for host in fleet.hosts:
             await host.daemon.spawn()
         stack.push_async_callback(_close, fleet)
+        await fleet.until_ready()
         await fleet.until_ticked(3)
         yield fleet
 

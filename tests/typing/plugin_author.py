@@ -6,6 +6,7 @@ Never run: mypy and pyright, both strict, read it; an ignore that is not needed 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
 
@@ -49,6 +50,11 @@ def shout(ctx: Context[GreetSettings], payload: Shout) -> dict[str, str]:
     return {"sent": message_id}
 
 
+plugin.schedule("0 9 * * *", Greet(user_name="Ada"), zone="Europe/Istanbul", catch_up="skip")
+plugin.schedule(payload=Greet(user_name="Ada"), every=timedelta(minutes=5), overlap="allow")
+plugin.schedule(payload=Greet(user_name="Ada"), at=datetime(2026, 12, 24, 8, tzinfo=UTC))
+
+
 async def accepted() -> None:
     done = await perform(greet, Greet(user_name="Ada"), settings=GreetSettings())
     print(done.state, done.mails[0].message_id)
@@ -85,3 +91,7 @@ async def other_settings(ctx: Context[OtherSettings], payload: Greet) -> None: .
 async def refused(ctx: Context[GreetSettings]) -> None:
     _ = ctx.settings.gretting  # type: ignore[attr-defined]  # pyright: ignore  # misspelt, hence of no known type
     await ctx.mailer.send(template="greet/hello")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]  # to whom?
+
+
+GREET = Greet(user_name="Ada")
+plugin.schedule("0 9 * * *", GREET, overlap="no")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]

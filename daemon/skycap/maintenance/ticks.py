@@ -81,6 +81,9 @@ def newest(ticks: Ticks, *, after: datetime, until: datetime, most: int) -> list
 
     Looked for from the end, in a time that doubles, so that it takes no longer for a long time than for a short one.
     """
+    first = ticks.next_after(after)
+    if first is None or first > until:
+        return []
     length = timedelta(minutes=1)
     while True:
         start = max(after, until - length)

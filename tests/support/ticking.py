@@ -117,8 +117,9 @@ class Verdict:
     """How late the latest was."""
 
     def __str__(self) -> str:
+        without = "missing" if self.schedule == "each" else "for which a later one stands"
         return (
-            f"{self.schedule}: {self.ticks} ticks, {len(self.missing)} missing, {len(self.doubled)} doubled, "
+            f"{self.schedule}: {self.ticks} ticks, {len(self.missing)} {without}, {len(self.doubled)} doubled, "
             f"{len(self.off_the_grid)} off the grid, {len(self.early)} early, "
             f"the latest {self.latest.total_seconds():.1f} s after it was due"
         )

@@ -55,7 +55,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("engine", "services", "registry", "settings", "observe", "embedded"),
     ("intake", "published_kinds"),
     ("client", "discovery"),
-    ("installation", "mailing", "caching", "scheduling"),
+    ("installation", "mailing", "caching", "databases", "scheduling"),
     ("worker", "maintenance", "alerts", "http"),
     ("assembly",),
     ("supervisor", "testing"),

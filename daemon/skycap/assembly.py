@@ -12,6 +12,7 @@ import structlog
 
 from skycap.caching import cache_link_of, cache_of
 from skycap.client import AsyncClient
+from skycap.databases import Databases, databases_of
 from skycap.engine.broker import QueueBroker
 from skycap.engine.queue import Queue
 from skycap.engine.taskiq_results import result_backend
@@ -60,12 +61,8 @@ if TYPE_CHECKING:
     from skycap.services.subscriptions import Subscriptions
     from skycap.services.templates import Templates
     from skycap.settings import HttpSettings, Settings
-    from skycap.settings.database import DatabaseAddress
 
 _log = structlog.get_logger("skycap.assembly")
-
-_STATEMENTS = 1000
-"""Prepared statements that a connection remembers: the backend's own figure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +76,7 @@ class Daemon:
     client: AsyncClient
     cache: CacheService
     cache_link: Link
-    database: DatabasePool | None
+    databases: Databases | None
     smtp: SmtpPool | None
     templates: Templates | None
     worker: Worker
@@ -101,14 +98,18 @@ def assemble(settings: Settings) -> Daemon:
     client = AsyncClient(url, signing_key=settings.signing.signing_key)
     cache_link = cache_link_of(settings, broker.link)
     cache = cache_of(settings, cache_link)
-    database = _database(settings)
+    databases = databases_of(settings.database)
+    database = databases.primary if databases else None
     smtp = smtp_of(settings)
     mail = _mail(settings, registry, database, smtp, broker.link)
     executor = Executor(
         registry=registry,
         broker=broker,
         services=Services(
-            client=client, database=database, mailer_for=mail.service.for_job if mail else None, cache=cache
+            client=client,
+            database_for=databases.for_jobs.for_job if databases else None,
+            mailer_for=mail.service.for_job if mail else None,
+            cache=cache,
         ),
         policy_of=lambda job_type: _policy(job_type, settings),
         unknown_kind_wait=timedelta(hours=settings.worker.unknown_kind_hours),
@@ -134,6 +135,7 @@ def assemble(settings: Settings) -> Daemon:
         redis=lambda: _ping(broker),
         database=database.ping if database else None,
         cache_hit_rate=lambda: _hit_rate(cache),
+        replicas=databases.replicas.standing if databases and databases.replicas else None,
         queues={consumer.queue.name: consumer.queue for consumer in consumers},
         since_last_turn=lambda: worker.since_last_turn,
         is_draining=lambda: worker.is_draining,
@@ -147,7 +149,7 @@ def assemble(settings: Settings) -> Daemon:
         client=client,
         cache=cache,
         cache_link=cache_link,
-        database=database,
+        databases=databases,
         smtp=smtp,
         templates=mail.pages if mail else None,
         worker=worker,
@@ -165,7 +167,12 @@ def assemble(settings: Settings) -> Daemon:
             [
                 HealthRoutes(vitals),
                 CacheRoutes(cache),
-                MetricsRoutes(vitals.queues, loop_monitor.figures, cache.own_figures),
+                MetricsRoutes(
+                    vitals.queues,
+                    loop_monitor.figures,
+                    cache.own_figures,
+                    (lambda: database.slow_queries.counts) if database else dict,
+                ),
                 *_api(Intake(registry, signer=settings.signing.signer), registry, vitals.queues),
                 *([UnsubscribeRoutes(mail.subscriptions, mail.pages)] if mail else []),
             ],
@@ -274,26 +281,6 @@ def _mail(
     )
 
 
-def _database(settings: Settings) -> DatabasePool | None:
-    configured, address = settings.database, settings.database.url
-    if address is None:
-        return None
-    from skycap.services.database import DatabasePool
-    from skycap.services.migrations import migrate
-
-    return DatabasePool(
-        dsn=address.dsn,
-        size=configured.pool_size,
-        connect_timeout=timedelta(seconds=configured.connect_timeout_seconds),
-        pool_timeout=timedelta(seconds=configured.pool_timeout_seconds),
-        statement_timeout=timedelta(seconds=configured.statement_timeout_seconds),
-        lock_timeout=timedelta(seconds=configured.lock_timeout_seconds),
-        slow_query=timedelta(milliseconds=configured.slow_query_ms),
-        statement_cache_size=_statement_cache_size(address),
-        prepare=migrate if configured.migrate else None,
-    )
-
-
 def _outbox(
     settings: Settings, registry: Registry, database: DatabasePool | None, link: Link, *, name: str
 ) -> OutboxRelay | None:
@@ -304,6 +291,10 @@ def _outbox(
     from skycap.maintenance.outbox_jobs import OutboxJobs
     from skycap.services.notifications import Notifications
     from skycap.services.outbox import CHANNEL, Outbox
+    from skycap.services.pooler import ADVICE
+
+    if direct is None:
+        _log.warning("notifications are not heard through a pooler", advice=ADVICE)
 
     return OutboxRelay(
         Outbox(database.stateless),
@@ -349,6 +340,7 @@ def _alerts(
             redis=vitals.redis,
             postgresql=vitals.database,
             mails_in_doubt=None if database is None else _mails_in_doubt(database),
+            slow_queries=None if database is None else lambda: database.slow_queries.total,
             outbox_age=None if database is None or not settings.outbox.enabled else _outbox_age(database),
             caches=caches,
         ),
@@ -371,13 +363,6 @@ def _outbox_age(database: DatabasePool) -> Callable[[], Awaitable[timedelta]]:
     from skycap.services.outbox import Outbox
 
     return Outbox(database.stateless).oldest_age
-
-
-def _statement_cache_size(address: DatabaseAddress) -> int:
-    # Behind a transaction pooler the next statement may go to a server that has never seen the prepared one.
-    if address.pgbouncer:
-        return 0
-    return _STATEMENTS if address.statement_cache_size is None else address.statement_cache_size
 
 
 def _api(intake: Intake, registry: Registry, queues: Mapping[str, Queue]) -> list[Routes]:

@@ -6,7 +6,7 @@ when it is first used: a handler that does not touch the database never waits fo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -58,10 +58,22 @@ class Database(Protocol):
     async def execute(self, query: str, *args: object) -> str: ...
 
     def stream(self, query: str, *args: object, batch: int = 1000) -> AsyncIterator[Mapping[str, Any]]:
-        """The rows one by one, of which the server is asked for ``batch`` at a time: for results of any size."""
+        """The rows one by one, of which the server is asked for ``batch`` at a time: for results of any size.
+
+        ``statement_timeout`` limits each batch. Whoever takes more than a minute for one loses the connection.
+        """
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[Database]: ...
+
+    async def in_transaction(self, function: Callable[[Database], Awaitable[T]]) -> T:
+        """What ``function(tx)`` returns, in a transaction that is committed then.
+
+        When it collided with others (a serialization failure, a deadlock), the server has undone it, and ``function``
+        runs again, up to six times in all: let it do nothing but what ``tx`` does. Raises Unavailable after that, and
+        when the commit's answer was lost, in which case nobody knows.
+        """
+        ...
 
 
 MAIL_MAX_AGE = timedelta(hours=24)

@@ -13,6 +13,7 @@ SkycapError
 ├── Unavailable             a dependency cannot be reached; trying again may help (exit 69)
 │   ├── QueueStopped        nothing of the queue can go on until an admin acts: the queue is paused
 │   └── BreakerOpen         the partner fails: its breaker lets nobody through for now
+├── QueryTimeout            a handler's query took too long and was cancelled: the attempt has failed
 └── PermanentError          trying again cannot help: the job goes to the dead-letter queue at once
     ├── Undecodable
     ├── TemplateFailed
@@ -116,6 +117,22 @@ class BreakerOpen(Unavailable):
         super().__init__(breaker, f"its breaker is open; to be tried again in {retry_after.total_seconds():.0f} s")
         self.breaker = breaker
         self.retry_after = retry_after
+
+
+class QueryTimeout(SkycapError):
+    """The server cancelled a handler's query after statement_timeout, while it answered others at once.
+
+    So the query is at fault and not the server: the attempt has failed, and the next one is made as after any failure.
+    """
+
+    def __init__(self, *, plugin: str, kind: str, took: timedelta, fingerprint: str, statement: str) -> None:
+        super().__init__(
+            f"a query of {kind} (plugin {plugin}) was cancelled after {took.total_seconds():.1f} s, "
+            f"longer than statement_timeout: {statement[:200]} (fingerprint {fingerprint})"
+        )
+        self.plugin = plugin
+        self.kind = kind
+        self.fingerprint = fingerprint
 
 
 class PermanentError(SkycapError):

@@ -62,8 +62,8 @@ def _allow_many_connections() -> None:
 
 async def _start(daemon: Daemon, closing: AsyncExitStack) -> None:
     # Closed in reverse: what handlers use goes last.
-    if daemon.database is not None:
-        closing.push_async_callback(daemon.database.close)
+    if daemon.databases is not None:
+        closing.push_async_callback(daemon.databases.close)
     if daemon.smtp is not None:
         closing.push_async_callback(daemon.smtp.close)
     closing.push_async_callback(daemon.client.close)

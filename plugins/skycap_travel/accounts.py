@@ -33,8 +33,8 @@ plugin = Plugin("accounts", settings=AccountsSettings, templates=TEMPLATES)
 
 @plugin.job()
 async def send_welcome_email(ctx: Context[AccountsSettings], payload: SendWelcomeEmail) -> dict[str, str]:
-    language = await ctx.db.fetchval(LANGUAGE_OF_ADDRESS, payload.user_email)
-    language = language or await ctx.db.fetchval(LANGUAGE_OF_ADDRESS_IN_ANY_CASE, payload.user_email)
+    language = await ctx.db.fresh.fetchval(LANGUAGE_OF_ADDRESS, payload.user_email)
+    language = language or await ctx.db.fresh.fetchval(LANGUAGE_OF_ADDRESS_IN_ANY_CASE, payload.user_email)
     message_id = await ctx.mailer.send(
         payload.user_email,
         "accounts/welcome",

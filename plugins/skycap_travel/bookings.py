@@ -61,7 +61,7 @@ plugin = Plugin("bookings", settings=BookingsSettings, templates=TEMPLATES)
 
 @plugin.job()
 async def send_booking_confirmation(ctx: Context[BookingsSettings], payload: SendBookingConfirmation) -> dict[str, str]:
-    record = await ctx.db.fetchrow(BOOKING_OF_USER, payload.booking_id, payload.user_id)
+    record = await ctx.db.fresh.fetchrow(BOOKING_OF_USER, payload.booking_id, payload.user_id)
     if record is None:
         raise Discard(f"booking {payload.booking_id} does not exist or is not user {payload.user_id}'s")
     booking = BookingRow.from_record(record)

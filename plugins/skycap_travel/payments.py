@@ -39,7 +39,7 @@ _ADDRESS: Final = TypeAdapter[str](Annotated[EmailStr, Field(max_length=254)])
 
 @plugin.job()
 async def send_payment_receipt(ctx: Context[PaymentsSettings], payload: SendPaymentReceipt) -> dict[str, str]:
-    record = await ctx.db.fetchrow(PAYMENT_OF_USER, payload.booking_id, payload.user_id)
+    record = await ctx.db.fresh.fetchrow(PAYMENT_OF_USER, payload.booking_id, payload.user_id)
     if record is None:
         raise Discard(f"booking {payload.booking_id} does not exist or is not user {payload.user_id}'s")
     payment = PaymentRow.from_record(record)

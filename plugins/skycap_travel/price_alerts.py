@@ -66,7 +66,7 @@ plugin = Plugin("price-alerts", settings=PriceAlertsSettings, templates=TEMPLATE
 
 @plugin.job()
 async def send_price_alert(ctx: Context[PriceAlertsSettings], payload: SendPriceAlert) -> dict[str, str]:
-    record = await ctx.db.fetchrow(PRICE_ALERT_OF_USER, payload.alert_id, payload.user_id)
+    record = await ctx.db.fresh.fetchrow(PRICE_ALERT_OF_USER, payload.alert_id, payload.user_id)
     if record is None:
         raise Discard(f"price alert {payload.alert_id} does not exist or is not user {payload.user_id}'s")
     alert = PriceAlertRow.from_record(record)

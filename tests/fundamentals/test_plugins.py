@@ -79,6 +79,10 @@ class Rows:
         self._row = row
         self._away = away
 
+    @property
+    def fresh(self) -> Rows:
+        return self
+
     async def fetchrow(self, _query: str, *_args: object) -> dict[str, Any] | None:
         if self._away:
             raise Unavailable("database", "connection refused")

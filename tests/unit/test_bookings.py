@@ -210,6 +210,10 @@ class OneRow:
     def __init__(self, record: Mapping[str, Any] | None) -> None:
         self._record = record
 
+    @property
+    def fresh(self) -> OneRow:
+        return self
+
     async def fetchrow(self, query: str, *args: object) -> Mapping[str, Any] | None:
         del query, args
         return self._record

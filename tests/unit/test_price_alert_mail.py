@@ -53,6 +53,10 @@ class Database:
     def __init__(self, record: Mapping[str, Any] | None) -> None:
         self._record = record
 
+    @property
+    def fresh(self) -> Database:
+        return self
+
     async def fetchrow(self, query: str, *args: object) -> Mapping[str, Any] | None:
         assert query == PRICE_ALERT_OF_USER
         assert args == ("alert-1", "user-1")

@@ -117,3 +117,21 @@ def test_the_password_is_not_shown() -> None:
     address = DatabaseAddress.parse("postgresql://app:hunter2@h/db?sslmode=require&sslpassword=hunter2&user=app")
     assert str(address) == "postgresql://app:***@h/db?sslmode=require&sslpassword=***&user=app"
     assert "hunter2" in address.unmasked
+
+
+def test_replicas_are_a_list_of_addresses_whose_passwords_are_not_shown() -> None:
+    database = DatabaseSettings.model_validate(
+        {"replica_urls": ["postgresql://app:hunter2@r1/db", "postgresql://r2/db"]}
+    )
+    assert [address.dsn for address in database.replica_urls] == [
+        "postgresql://app:hunter2@r1/db",
+        "postgresql://r2/db",
+    ]
+    assert "hunter2" not in repr(database) + database.model_dump_json()
+    with pytest.raises(ValidationError, match="pgbounce is not understood"):
+        DatabaseSettings.model_validate({"replica_urls": ["postgresql://r1/db?pgbounce=true"]})
+
+
+def test_a_pooler_can_be_said_ruled_out_or_left_to_be_found_out() -> None:
+    said = {text: DatabaseAddress.parse(f"postgresql://h/db{text}").pgbouncer for text in ("", "?pgbouncer=false")}
+    assert said == {"": None, "?pgbouncer=false": False}

@@ -28,6 +28,10 @@ class Database:
     def __init__(self, languages: dict[str, str]) -> None:
         self._languages = languages
 
+    @property
+    def fresh(self) -> Database:
+        return self
+
     async def fetchval(self, query: str, address: str) -> str | None:
         if query == LANGUAGE_OF_ADDRESS:
             return self._languages.get(address)

@@ -24,7 +24,7 @@ async def connected_database(settings: Settings) -> AsyncGenerator[DatabasePool]
         dsn=address.dsn,
         size=2,
         connect_timeout=timedelta(seconds=settings.database.connect_timeout_seconds),
-        statement_cache_size=0 if address.pgbouncer else 100,
+        pooled=address.pgbouncer,
         prepare=_check_tables,
     )
     try:

@@ -73,7 +73,10 @@ async def _migrate(settings: Settings, *, only_check: bool) -> list[str]:
 
     address = settings.database.direct or settings.require_database()
     try:
-        connection = await asyncpg.connect(address.dsn, timeout=settings.database.connect_timeout_seconds)
+        # No prepared statement: a pooler that nobody has told us of would give it to the next one.
+        connection = await asyncpg.connect(
+            address.dsn, timeout=settings.database.connect_timeout_seconds, statement_cache_size=0
+        )
     except (OSError, asyncpg.PostgresError) as error:
         raise Unavailable("database", f"{type(error).__name__}; is it running, and is {address} right?") from error
     try:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -16,6 +16,9 @@ from skycap.errors import Unavailable
 from skycap.health import Health, HealthCheck, down
 from skycap.http.access import needs_elsewhere
 from skycap.http.tokens import Scope
+
+if TYPE_CHECKING:
+    from skycap.services.replicas import ReplicaStanding
 
 CHECK_LIMIT = timedelta(seconds=2)
 STALLED_AFTER = timedelta(seconds=15)
@@ -31,6 +34,8 @@ class Vitals:
     redis: Ping
     database: Ping | None
     cache_hit_rate: Callable[[], Awaitable[float]]
+    replicas: Callable[[], Awaitable[Sequence[ReplicaStanding]]] | None
+    """How the database's standbys stand; None where there are none."""
     queues: Mapping[str, Queue]
     since_last_turn: Callable[[], timedelta]
     is_draining: Callable[[], bool]
@@ -71,8 +76,13 @@ class HealthRoutes:
     async def system(self, _request: web.Request) -> web.Response:
         """The overview that the dashboards read."""
         vitals = self._vitals
-        database, redis, hit_rate, counts, checks = await asyncio.gather(
-            _answered(vitals.database), _answered(vitals.redis), self._hit_rate(), self._counts(), self._checks()
+        database, redis, hit_rate, counts, checks, replicas = await asyncio.gather(
+            _answered(vitals.database),
+            _answered(vitals.redis),
+            self._hit_rate(),
+            self._counts(),
+            self._checks(),
+            self._replicas(),
         )
         body: dict[str, Any] = {
             "database": {"connected": database is not None, "responseTime": _in_ms(database)},
@@ -81,6 +91,8 @@ class HealthRoutes:
             "queues": {name: _old_words(count) for name, count in counts.items()},
             "circuitBreakers": {},
         }
+        if replicas:
+            body["database"]["replicas"] = replicas
         if checks:
             body["checks"] = checks
         return web.json_response(body)
@@ -96,6 +108,26 @@ class HealthRoutes:
         queues = self._vitals.queues
         found = await asyncio.gather(*(_counted(queue) for queue in queues.values()))
         return dict(zip(queues, found, strict=True))
+
+    async def _replicas(self) -> list[dict[str, Any]]:
+        if self._vitals.replicas is None:
+            return []
+        try:
+            async with asyncio.timeout(CHECK_LIMIT.total_seconds()):
+                standing = await self._vitals.replicas()
+        except TimeoutError:
+            return []
+        return [
+            {
+                "name": replica.name,
+                "connected": replica.response_time is not None,
+                "responseTime": _in_ms(replica.response_time),
+                "lagSeconds": None if replica.lag is None else round(replica.lag.total_seconds(), 1),
+                "used": replica.is_used,
+                "problem": replica.problem,
+            }
+            for replica in standing
+        ]
 
     async def _checks(self) -> dict[str, dict[str, str]]:
         checks = self._vitals.checks

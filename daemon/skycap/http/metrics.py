@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -13,6 +14,9 @@ from skycap.http.access import needs_elsewhere
 from skycap.http.tokens import Scope
 from skycap.observe.event_loop import BlockFigures
 from skycap.services.cache_figures import Figures
+
+if TYPE_CHECKING:
+    from skycap.services.slow_queries import SlowQuery
 
 _FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 _QUEUE_LIMIT_SECONDS = 2.0
@@ -28,10 +32,12 @@ class MetricsRoutes:
         queues: Mapping[str, Queue],
         blocks: Callable[[], Mapping[str, BlockFigures]],
         cache: Callable[[], Mapping[str, Figures]],
+        slow_queries: Callable[[], Mapping[SlowQuery, int]],
     ) -> None:
         self._queues = queues
         self._blocks = blocks
         self._cache = cache
+        self._slow_queries = slow_queries
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/metrics", self.metrics)
@@ -40,8 +46,14 @@ class MetricsRoutes:
     async def metrics(self, _request: web.Request) -> web.Response:
         """What is known now."""
         counts = await self._counts()
-        is_up = len(counts) == len(self._queues)
-        text = "".join([*_of_queues(counts, is_up=is_up), *_of_blocks(self._blocks()), *of_cache(self._cache())])
+        text = "".join(
+            [
+                *_of_queues(counts, is_up=len(counts) == len(self._queues)),
+                *_of_blocks(self._blocks()),
+                *of_cache(self._cache()),
+                _of_slow_queries(self._slow_queries()),
+            ]
+        )
         return web.Response(body=text.encode(), headers={"Content-Type": _FORMAT, "Cache-Control": "no-store"})
 
     async def _counts(self) -> dict[str, Counts]:
@@ -102,6 +114,15 @@ def of_cache(cache: Mapping[str, Figures]) -> Iterator[str]:
     )
     loads = [({"namespace": namespace}, figures.loads) for namespace, figures in cache.items()]
     yield _family("skycap_cache_loads_total", "counter", "Values that were loaded by a handler.", loads)
+
+
+def _of_slow_queries(counts: Mapping[SlowQuery, int]) -> str:
+    return _family(
+        "skycap_db_slow_queries_total",
+        "counter",
+        "Queries over database.slow_query_ms, by the fingerprint that the log explains.",
+        [({"fingerprint": query.fingerprint, "job_type": query.kind}, count) for query, count in counts.items()],
+    )
 
 
 def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+from skycap.context import Database
 from skycap.errors import PermanentError
 from skycap.sample import Rows, Sample
+
+T = TypeVar("T")
 
 _SHOWN_CHARACTERS = 80
 
@@ -48,6 +51,9 @@ class SampleDatabase:
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[SampleDatabase]:
         yield self
+
+    async def in_transaction(self, function: Callable[[Database], Awaitable[T]]) -> T:
+        return await function(self)
 
     def _found(self, query: str) -> Rows:
         words = _words(query)

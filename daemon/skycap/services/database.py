@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 import structlog
 
 from skycap.context import Database, Log
-from skycap.errors import ConfigurationError, Unavailable
+from skycap.errors import Unavailable
+from skycap.services.database_failures import ASYNCPG_FAILURES, READ_ONLY, reaching, sqlstate_of
+from skycap.services.pooler import ADVICE, is_pooled
+from skycap.services.queries import Queries, Terms
+from skycap.services.slow_queries import Asker, SlowQueries
 
 if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
+    from skycap.services import database_failures
 
+    Connection: TypeAlias = database_failures.Connection
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 
 _log: Log = structlog.get_logger(__name__)
 
@@ -31,136 +33,40 @@ _PATIENCE = timedelta(seconds=5)
 _IDLE_IN_TRANSACTION = timedelta(minutes=1)
 """A transaction left open that long keeps rows locked and tables from being vacuumed; the server ends it."""
 
-_STATEMENT_SHOWN = 200
-
-_ASYNCPG_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-
-_REASONS = {
-    "08P01": "the server refused the protocol; PgBouncer needs ignore_startup_parameters = "
-    "statement_timeout, lock_timeout, idle_in_transaction_session_timeout",
-    "25006": "the server is read-only: a standby, or failing over",
-    "3D000": "there is no database of this name",
-    "40001": "transactions collided and this one was undone",
-    "40P01": "a deadlock was resolved by undoing this transaction",
-    "53100": "the server's disk is full",
-    "53200": "the server is out of memory",
-    "53300": "the server has no connection left",
-    "55P03": "a lock was not free within lock_timeout",
-    "57014": "the statement took longer than statement_timeout",
-    "57P01": "the server is shutting down",
-    "57P02": "the server crashed and starts again",
-    "57P03": "the server is starting or recovering",
-}
-_CLASSES = {
-    "08": "the connection was lost",
-    "28": "the server refused the log-in",
-    "53": "the server is short of something",
-    "57P": "the server ended the connection",
-}
+_WELL = timedelta(seconds=1)
+"""A server that answers within that has not kept a query waiting for long."""
 
 
-class _Queries(ABC):
-    """asyncpg's words on whatever connection is lent."""
+class _View(Queries):
+    """The pool's connections on other terms, or with no cleaning up after them."""
 
-    def __init__(self, slow_query: timedelta) -> None:
-        self._slow_query = slow_query
-
-    @abstractmethod
-    def _connection(self) -> AbstractAsyncContextManager[Connection]: ...
-
-    @property
-    def fresh(self) -> Database:
-        return self
-
-    async def fetch(self, query: str, *args: object) -> list[dict[str, Any]]:
-        async with self._running(query) as connection:
-            return [dict(row.items()) for row in await connection.fetch(query, *args)]
-
-    async def fetchrow(self, query: str, *args: object) -> dict[str, Any] | None:
-        async with self._running(query) as connection:
-            row = await connection.fetchrow(query, *args)
-            return None if row is None else dict(row.items())
-
-    async def fetchval(self, query: str, *args: object) -> Any:
-        async with self._running(query) as connection:
-            return await connection.fetchval(query, *args)
-
-    async def execute(self, query: str, *args: object) -> str:
-        async with self._running(query) as connection:
-            return await connection.execute(query, *args)
-
-    async def stream(self, query: str, *args: object, batch: int = 1000) -> AsyncGenerator[dict[str, Any]]:
-        async with self._connection() as connection:
-            with _reaching(connection):
-                async with connection.transaction():
-                    async for row in connection.cursor(query, *args, prefetch=batch):
-                        yield dict(row.items())
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[DatabaseTransaction]:
-        """The same words within one transaction, or one savepoint of it; an exception undoes it.
-
-        When Unavailable comes out of its end, the commit may or may not have reached the server.
-        """
-        async with self._connection() as connection:
-            transaction = connection.transaction()
-            with _reaching(connection):
-                await transaction.start()
-            try:
-                yield DatabaseTransaction(connection, self._slow_query)
-            except BaseException:
-                # A connection that is gone has been rolled back by its server; what went wrong is what is raised.
-                with suppress(*_ASYNCPG_FAILURES):
-                    await transaction.rollback()
-                raise
-            with _reaching(connection):
-                await transaction.commit()
-
-    @asynccontextmanager
-    async def _running(self, query: str) -> AsyncGenerator[Connection]:
-        async with self._connection() as connection:
-            started = time.perf_counter()
-            try:
-                with _reaching(connection):
-                    yield connection
-            finally:
-                self._report(query, timedelta(seconds=time.perf_counter() - started))
-
-    def _report(self, query: str, duration: timedelta) -> None:
-        if duration > self._slow_query:
-            statement = " ".join(query.split())[:_STATEMENT_SHOWN]
-            _log.warning("slow query", statement=statement, duration_ms=round(duration / timedelta(milliseconds=1)))
-
-
-class DatabaseTransaction(_Queries):
-    """A transaction that is under way; its own ``transaction()`` is a savepoint."""
-
-    def __init__(self, connection: Connection, slow_query: timedelta) -> None:
-        super().__init__(slow_query)
-        self._lent = connection
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[Connection]:
-        yield self._lent
-
-
-class _Stateless(_Queries):
-    """See DatabasePool.stateless."""
-
-    def __init__(self, lend: Callable[[], AbstractAsyncContextManager[Connection]], slow_query: timedelta) -> None:
-        super().__init__(slow_query)
+    def __init__(
+        self,
+        lend: Callable[[], AbstractAsyncContextManager[Connection]],
+        settings: Callable[[], str],
+        terms: Terms,
+    ) -> None:
+        super().__init__(terms)
         self._lend = lend
+        self._settings = settings
 
     def _connection(self) -> AbstractAsyncContextManager[Connection]:
         return self._lend()
 
+    @property
+    def _transaction_settings(self) -> str:
+        return self._settings()
 
-class DatabasePool(_Queries):
+
+class DatabasePool(Queries):
     """See skycap.context.Database. Nothing is connected before the first call.
 
     ``prepare`` is given the first connection before anybody else gets one (migrations), and is tried again by the
     next call when it fails. ``pool_timeout`` limits the wait for a connection when all ``size`` are in use.
-    PgBouncer in transaction mode before 1.21 needs ``statement_cache_size=0``.
+
+    ``pooled`` says whether the address leads to a transaction pooler; None: find out. Behind one no prepared statement
+    is kept, and the time limits, which it would lose, are set in each transaction; a single statement is one, too.
+    Of a standby (``is_primary=False``) nothing is asked twice: there is another server to ask.
     """
 
     def __init__(
@@ -173,10 +79,14 @@ class DatabasePool(_Queries):
         statement_timeout: timedelta = timedelta(seconds=30),
         lock_timeout: timedelta = timedelta(seconds=5),
         statement_cache_size: int = 100,
-        slow_query: timedelta = timedelta(milliseconds=500),
+        slow_query: timedelta = timedelta(milliseconds=1000),
+        slow_queries: SlowQueries | None = None,
         prepare: Callable[[Connection], Awaitable[object]] | None = None,
+        pooled: bool | None = None,
+        is_primary: bool = True,
     ) -> None:
-        super().__init__(slow_query)
+        self.slow_queries = slow_queries or SlowQueries(slow_query)
+        super().__init__(Terms(slow_queries=self.slow_queries, is_well=self._is_well, is_tried_again=is_primary))
         self._dsn = dsn
         self._size = size
         self._connect_timeout = connect_timeout
@@ -185,6 +95,8 @@ class DatabasePool(_Queries):
         self._lock_timeout = lock_timeout
         self._statement_cache_size = statement_cache_size
         self._prepare = prepare
+        self._pooled = pooled
+        self._is_primary = is_primary
         self._pool: Pool | None = None
         self._opening: asyncio.Task[Pool] | None = None
         self._is_closed = False
@@ -197,13 +109,23 @@ class DatabasePool(_Queries):
 
         They are given back as they are; others cost a round trip that cleans up after them.
         """
-        return _Stateless(self._lent, self._slow_query)
+        return _View(self._lent, lambda: self._transaction_settings, self._terms)
+
+    def asked_by(self, asker: Asker) -> Queries:
+        """The same for the handler of a job: what it asks too long is its failure, in its name."""
+        terms = Terms(
+            slow_queries=self.slow_queries,
+            is_well=self._is_well,
+            asker=asker,
+            is_tried_again=self._terms.is_tried_again,
+        )
+        return _View(self._connection, lambda: self._transaction_settings, terms)
 
     async def ping(self) -> timedelta:
         """How long a round trip takes on a connection that is there; raises Unavailable."""
         async with self._connection() as connection:
             started = time.perf_counter()
-            with _reaching(connection):
+            with reaching(connection):
                 await connection.fetchval("SELECT 1")
             return timedelta(seconds=time.perf_counter() - started)
 
@@ -219,9 +141,15 @@ class DatabasePool(_Queries):
         try:
             async with asyncio.timeout(patience.total_seconds()):
                 await pool.close()
-        except _ASYNCPG_FAILURES as error:
+        except ASYNCPG_FAILURES as error:
             _log.warning("database connections were cut off", reason=type(error).__name__)
             pool.terminate()
+
+    @property
+    def _transaction_settings(self) -> str:
+        if not self._pooled:
+            return ""
+        return "; ".join(f"SET LOCAL {name} = {value}" for name, value in self._time_limits().items())
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[Connection]:
@@ -232,14 +160,27 @@ class DatabasePool(_Queries):
     @asynccontextmanager
     async def _lent(self) -> AsyncGenerator[Connection]:
         pool = self._pool or await self._opened()
-        with _reaching():
+        with reaching():
             connection = await pool.acquire(timeout=self._pool_timeout.total_seconds())
         try:
             yield connection
+        except Unavailable as error:
+            if self._is_primary and sqlstate_of(error) == READ_ONLY:
+                # It may be the primary no longer: the name, or the list of hosts, may lead to another server by now.
+                await pool.expire_connections()
+            raise
         finally:
             # What was asked has been answered. asyncpg itself ends a connection that cannot be used again.
-            with suppress(*_ASYNCPG_FAILURES):
+            with suppress(*ASYNCPG_FAILURES):
                 await pool.release(connection)
+
+    async def _is_well(self) -> bool:
+        try:
+            async with asyncio.timeout(_WELL.total_seconds()):
+                await self.ping()
+        except (Unavailable, TimeoutError):
+            return False
+        return True
 
     async def _opened(self) -> Pool:
         """All who wait share one attempt: while the server is away, they fail together and not one after another."""
@@ -256,15 +197,18 @@ class DatabasePool(_Queries):
             self._pool = opening.result()
 
     async def _open(self) -> Pool:
-        with _reaching():
+        with reaching():
+            if self._pooled is None:
+                self._pooled = await self._leads_to_a_pooler()
+            limits = {} if self._pooled else self._time_limits()
             pool = await asyncpg.create_pool(
                 self._dsn,
                 min_size=0,
                 max_size=self._size,
                 timeout=self._connect_timeout.total_seconds(),
                 command_timeout=(self._statement_timeout + _PATIENCE).total_seconds(),
-                statement_cache_size=self._statement_cache_size,
-                server_settings=self._server_settings(),
+                statement_cache_size=0 if self._pooled else self._statement_cache_size,
+                server_settings={"application_name": "skycap", "timezone": "UTC", **limits},
                 reset=self._clean,
             )
             try:
@@ -276,72 +220,39 @@ class DatabasePool(_Queries):
                 raise
         return pool
 
+    async def _leads_to_a_pooler(self) -> bool:
+        connection = await asyncpg.connect(
+            self._dsn,
+            timeout=self._connect_timeout.total_seconds(),
+            statement_cache_size=0,
+            server_settings={"application_name": "skycap"},
+        )
+        try:
+            found = await is_pooled(connection)
+        finally:
+            # Waits until the server has ended it: where few are allowed, the next one would find no room.
+            await connection.close(timeout=self._connect_timeout.total_seconds())
+        if found:
+            _log.warning("the database is behind a pooler, so no prepared statement is kept", advice=ADVICE)
+        return found
+
     async def _clean(self, connection: Connection) -> None:
         """Asyncpg calls it when a connection is given back; its own default cleans up always."""
         backend = connection.get_server_pid()
-        if backend in self._touched:
-            self._touched.discard(backend)
-            query = connection.get_reset_query()
-            if query:
-                await connection.execute(query)
+        if backend not in self._touched:
+            return
+        self._touched.discard(backend)
+        query = connection.get_reset_query()
+        # Behind a pooler it would clean up whatever session comes next.
+        if query and not self._pooled:
+            await connection.execute(query)
 
-    def _server_settings(self) -> dict[str, str]:
+    def _time_limits(self) -> dict[str, str]:
         return {
-            "application_name": "skycap",
-            "timezone": "UTC",
             "statement_timeout": _milliseconds(self._statement_timeout),
             "lock_timeout": _milliseconds(self._lock_timeout),
             "idle_in_transaction_session_timeout": _milliseconds(_IDLE_IN_TRANSACTION),
         }
-
-
-@contextmanager
-def _reaching(connection: Connection | None = None) -> Generator[None]:
-    """Raise Unavailable for whatever is the server's state or the network's; programming errors pass."""
-    try:
-        yield
-    except asyncpg.ClientConfigurationError as error:
-        raise ConfigurationError(
-            "the database URL cannot be used: write postgresql://user:password@host:port/database"
-        ) from error
-    except asyncpg.PostgresError as error:
-        reason = _reason(error.sqlstate or "")
-        if reason is None:
-            raise
-        raise Unavailable("database", f"{reason} ({error.sqlstate})") from error
-    except asyncpg.InterfaceError as error:
-        if connection is None or not _is_gone(connection):
-            raise
-        raise Unavailable("database", _CLASSES["08"]) from error
-    except asyncpg.InternalClientError as error:
-        # What asyncpg says when the server has ended the connection and its farewell still lies in the socket.
-        if connection is not None:
-            connection.terminate()
-        raise Unavailable("database", _CLASSES["08"]) from error
-    except OSError as error:
-        raise Unavailable("database", _network_reason(error)) from error
-
-
-def _reason(sqlstate: str) -> str | None:
-    if sqlstate in _REASONS:
-        return _REASONS[sqlstate]
-    return next((reason for start, reason in _CLASSES.items() if sqlstate.startswith(start)), None)
-
-
-def _network_reason(error: OSError) -> str:
-    """In words of our own: the error's own name the host."""
-    if isinstance(error, TimeoutError):
-        return "no answer, or no free connection, in time"
-    if error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return f"no connection ({type(error).__name__})"
-
-
-def _is_gone(connection: Connection) -> bool:
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:  # the pool has taken it back, as it does with a connection that was lost
-        return True
 
 
 def _milliseconds(duration: timedelta) -> str:

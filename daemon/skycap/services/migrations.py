@@ -7,7 +7,7 @@ this code is fine: in a rolling upgrade the old daemon works on beside the new o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -67,6 +67,19 @@ async def migrate(connection: Connection) -> list[str]:
             for migration in _migrations()
             if migration.name in missing and await _apply(connection, migration)
         ]
+
+
+def migrations_over(dsn: str, *, connect_timeout: timedelta) -> Callable[[Connection], Awaitable[list[str]]]:
+    """``migrate`` for the connections of a pool that leads through a pooler: by the server's own address, ``dsn``."""
+
+    async def migrate_directly(_: Connection) -> list[str]:
+        connection = await asyncpg.connect(dsn, timeout=connect_timeout.total_seconds())
+        try:
+            return await migrate(connection)
+        finally:
+            connection.terminate()
+
+    return migrate_directly
 
 
 async def pending(connection: Connection) -> list[str]:

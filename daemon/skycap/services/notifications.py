@@ -12,6 +12,7 @@ import structlog
 
 from skycap.backoff import Backoff
 from skycap.context import Log
+from skycap.services.pooler import ADVICE, is_pooled
 
 _log: Log = structlog.get_logger(__name__)
 
@@ -39,7 +40,10 @@ class Notifications:
         while True:
             try:
                 connection = await asyncpg.connect(
-                    self._dsn, timeout=_ANSWER_SECONDS, server_settings={"application_name": "skycap"}
+                    self._dsn,
+                    timeout=_ANSWER_SECONDS,
+                    statement_cache_size=0,
+                    server_settings={"application_name": "skycap"},
                 )
             except _FAILURES as error:
                 misses += 1
@@ -56,6 +60,10 @@ class Notifications:
 
     async def _listen(self, connection: asyncpg.Connection[asyncpg.Record], heard: Callable[[], None]) -> None:
         """Until the connection is lost."""
+        if await is_pooled(connection):
+            _log.warning("notifications are not heard through a pooler", channel=self._channel, advice=ADVICE)
+            connection.terminate()
+            await asyncio.get_running_loop().create_future()
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
 

@@ -52,13 +52,14 @@ class DatabaseAddress(Address):
     """Where PostgreSQL is, and what the address says about connections to it; None = not said.
 
     ``pgbouncer`` means a transaction pooler: no prepared statement survives there (``statement_cache_size`` is 0), and
-    LISTEN, migrations and CREATE INDEX CONCURRENTLY need the direct address. ``schema`` is Prisma's: the search path.
+    LISTEN, migrations and CREATE INDEX CONCURRENTLY need the direct address; False rules one out, where None lets it be
+    found out. ``schema`` is Prisma's: the search path.
     """
 
     url: Url
     dsn: str
     schema: str | None
-    pgbouncer: bool
+    pgbouncer: bool | None
     connection_limit: int | None
     connect_timeout_seconds: float | None
     pool_timeout_seconds: float | None
@@ -147,8 +148,10 @@ def _seconds(query: Mapping[str, str], name: str) -> float | None:
     return _whole_number(query, name, lowest=0) or None
 
 
-def _switch(query: Mapping[str, str], name: str) -> bool:
-    written = query.get(name, "false").lower()
+def _switch(query: Mapping[str, str], name: str) -> bool | None:
+    if name not in query:
+        return None
+    written = query[name].lower()
     if written not in {"true", "false"}:
         raise ValueError(f"{name} is neither true nor false; give one of them")
     return written == "true"

@@ -40,7 +40,7 @@ class DatabaseSettings(Section):
     )
     direct_url: DatabaseAddress | None = Field(
         default=None,
-        description="The server itself, when url is a transaction pooler (pgbouncer=true): "
+        description="The server itself, when url is a transaction pooler (pgbouncer=true, or found out): "
         "LISTEN, migrations and CREATE INDEX CONCURRENTLY need it.",
         examples=["postgresql://skycap:password@localhost:5432/travel"],
     )
@@ -58,7 +58,21 @@ class DatabaseSettings(Section):
         default=5.0, ge=0, le=3600, description="The server gives up waiting for a lock after this long; 0 = never."
     )
     slow_query_ms: float = Field(
-        default=1000.0, ge=0, le=3_600_000, description="Statements that take longer are logged; 0 logs every one."
+        default=1000.0,
+        ge=0,
+        le=3_600_000,
+        description="Statements that take longer are logged and counted, without any value in them; 0 logs every one.",
+    )
+    replica_urls: list[DatabaseAddress] = Field(
+        default=[],
+        description="Standbys that answer what handlers read: reads may then be a moment behind, "
+        "unless a handler asks for ctx.db.fresh, or has written before. A secret, as url is.",
+    )
+    replica_max_lag_seconds: float = Field(
+        default=10.0,
+        ge=0.5,
+        le=3600,
+        description="A standby that is further behind, or cannot be reached, is left out until it has caught up.",
     )
     migrate: bool = Field(
         default=True,

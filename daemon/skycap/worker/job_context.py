@@ -31,7 +31,8 @@ class Services:
     """What the daemon offers to handlers; None where the installation has no such dependency."""
 
     client: AsyncClient
-    database: Database | None = None
+    database_for: Callable[[RunningJob, str], Database] | None = None
+    """The database as a job sees it, given its plugin's name."""
     mailer_for: Callable[[RunningJob, int, str], Mailer] | None = None
     """The mailer for a job, given its claim number and its plugin's name."""
     cache: Cache | None = None
@@ -42,7 +43,7 @@ class Services:
 class JobContext:
     """See skycap.context.Context."""
 
-    __slots__ = ("_claim", "_plugin", "_services", "job", "log", "settings")
+    __slots__ = ("_claim", "_database", "_plugin", "_services", "job", "log", "settings")
 
     def __init__(
         self, *, job: RunningJob, claim: Claim, plugin: str, settings: Any, services: Services, log: Log
@@ -53,12 +54,15 @@ class JobContext:
         self._claim = claim
         self._plugin = plugin
         self._services = services
+        self._database: Database | None = None
 
     @property
     def db(self) -> Database:
-        if self._services.database is None:
+        if self._services.database_for is None:
             raise Unavailable("database", "is not configured; set SKYCAP_DATABASE_URL")
-        return self._services.database
+        if self._database is None:  # one for the whole attempt: it remembers whether the job has written
+            self._database = self._services.database_for(self.job, self._plugin)
+        return self._database
 
     @property
     def mailer(self) -> Mailer:

@@ -37,7 +37,7 @@ _LOADED_ONCE = ("skycap.services.mailer", "skycap.services.templates", "skycap.s
 _SENDS, _SETTLES = "job ", "queue "
 """How the names of the consumer's tasks begin: of the one that runs a job, and of the one that tells Redis."""
 
-_OURS = "/skycap/"
+_OURS = ("/skycap/", "/skycap_travel/")
 _WHOEVER_ASKS = ("database.py:", "ledger.py:_move", "link.py:", "server.py:")
 """PostgreSQL and Redis are asked through these: who asks says more."""
 
@@ -212,7 +212,11 @@ class _Watch:
 
     def passed(self, name: str, places: list[CodeType], *, is_over: bool) -> None:
         shown = [f"{Path(place.co_filename).name}:{place.co_name}" for place in places]
-        ours = [text for place, text in zip(places, shown, strict=True) if _OURS in place.co_filename]
+        ours = [
+            text
+            for place, text in zip(places, shown, strict=True)
+            if any(folder in place.co_filename for folder in _OURS)
+        ]
         moment = Moment(task=name.strip(), path=ours, innermost=shown[-1], is_over=is_over, time=0)
         moment = replace(moment, time=self._met[name, moment.where])
         self._met[name, moment.where] += 1

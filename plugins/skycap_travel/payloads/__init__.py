@@ -13,10 +13,12 @@ from skycap_travel.payloads.price_alerts import EntityType, SendPriceAlert
 from skycap_travel.payloads.processing import ProcessBooking
 from skycap_travel.payloads.recommendations import GenerateAiRecommendations
 from skycap_travel.payloads.reports import GenerateReport, NamedPeriod, ReportKind
+from skycap_travel.payloads.price_sweep import CheckPriceAlerts
 
 __all__ = [
     "AttachedFile",
     "BookingType",
+    "CheckPriceAlerts",
     "EntityType",
     "GenerateAiRecommendations",
     "GenerateReport",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from skycap.cli.db_partition import partition
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.errors import ConfigurationError, Unavailable
@@ -18,6 +19,9 @@ from skycap.settings import Settings
 @click.group
 def db() -> None:
     """Bring skycap's own tables up to date, and let backends use them."""
+
+
+db.add_command(partition)
 
 
 @db.command("migrate")

@@ -1,5 +1,8 @@
 // Written by "skycap kinds --typescript"; do not edit.
 
+/** Look at every active price alert. While one such job waits or runs, a second one is the first. */
+export type CheckPriceAlerts = { [name: string]: never };
+
 /** What the backend enqueues, delayed by some seconds, when there is news about a user's taste. */
 export interface GenerateAiRecommendations {
   /** Must be: 1 to 128 characters, /^[!-~]+$/. */
@@ -157,8 +160,25 @@ export interface SyncExternalData {
   since?: string | null;
 }
 
+/** Make the partitions of the coming months, and take old prices away. */
+export type TendPriceHistory = { [name: string]: never };
+
+/**
+ * Ask a provider for prices, of these entities; or of all that active price alerts watch, of one type or any.
+ *
+ * Without `provider`, it is the one of the settings.
+ */
+export interface UpdatePriceHistory {
+  /** Must be: at most 64 characters, /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/. */
+  provider?: string | null;
+  entityType?: EntityType | null;
+  /** Must be: at most 2000 items. */
+  entityIds?: readonly string[];
+}
+
 /** The payload of each kind. */
 export interface Kinds {
+  "check-price-alerts": CheckPriceAlerts;
   "generate-ai-recommendations": GenerateAiRecommendations;
   "generate-report": GenerateReport;
   "process-booking": ProcessBooking;
@@ -168,10 +188,13 @@ export interface Kinds {
   "send-price-alert": SendPriceAlert;
   "send-welcome-email": SendWelcomeEmail;
   "sync-external-data": SyncExternalData;
+  "tend-price-history": TendPriceHistory;
+  "update-price-history": UpdatePriceHistory;
 }
 
 /** Of the payloads above: sent along, a daemon that knows a newer one still understands them. */
 export const VERSIONS = {
+  "check-price-alerts": 1,
   "generate-ai-recommendations": 1,
   "generate-report": 1,
   "process-booking": 1,
@@ -181,4 +204,6 @@ export const VERSIONS = {
   "send-price-alert": 1,
   "send-welcome-email": 1,
   "sync-external-data": 1,
+  "tend-price-history": 1,
+  "update-price-history": 1,
 } as const satisfies Record<keyof Kinds, number>;

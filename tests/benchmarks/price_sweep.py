@@ -10,12 +10,12 @@ import asyncio
 import resource
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import click
@@ -28,6 +28,8 @@ from skycap.services.migrations import migrate
 from skycap.testing import perform
 from skycap_travel.price_sweep import CheckPriceAlerts, PriceSweepSettings, check_price_alerts
 from tests.benchmarks.tables import number, table
+
+T = TypeVar("T")
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 _MEBIBYTE_OF_KIBIBYTES = 1024
@@ -121,6 +123,10 @@ class CountedDatabase:
         self._counts += [1, 1]  # its begin and its end
         async with self._database.transaction() as transaction:
             yield CountedDatabase(transaction, self._counts)
+
+    async def in_transaction(self, function: Callable[[Database], Awaitable[T]]) -> T:
+        async with self.transaction() as transaction:
+            return await function(transaction)
 
 
 async def fill(connection: asyncpg.Connection[asyncpg.Record], size: Size) -> None:

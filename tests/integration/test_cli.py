@@ -135,8 +135,9 @@ async def test_kinds_and_plugins_are_listed_with_the_broken_one(site: Site, plug
     (plugins_folder / "broken.py").write_text("import nowhere_to_be_found")
     site.plugins_dir = plugins_folder
     kinds = (await skycap("kinds", "--config", site.config, "--json")).json
-    required = {kind["kind"]: kind["schema"]["required"] for kind in kinds}
+    required = {kind["kind"]: kind["schema"].get("required", []) for kind in kinds}
     assert required == {
+        "check-price-alerts": [],
         "generate-ai-recommendations": ["userId"],
         "generate-report": ["mailTo"],
         "process-booking": ["bookingId"],
@@ -146,10 +147,13 @@ async def test_kinds_and_plugins_are_listed_with_the_broken_one(site: Site, plug
         "send-price-alert": ["alertId", "userId", "entityType", "entityId", "oldPrice", "newPrice"],
         "send-welcome-email": ["userEmail", "userName"],
         "sync-external-data": ["provider"],
+        "tend-price-history": [],
+        "update-price-history": [],
     }
     plugins = (await skycap("plugins", "list", "--config", site.config, "--json")).json
     assert {plugin["name"]: plugin["error"] for plugin in plugins} == {
         **dict.fromkeys(("accounts", "bookings", "mails", "partners", "payments", "price-alerts")),
+        **dict.fromkeys(("price-history", "price-retention", "price-sweep")),
         **dict.fromkeys(("processing", "recommendations", "reports")),
         "broken": "ModuleNotFoundError: No module named 'nowhere_to_be_found'",
     }

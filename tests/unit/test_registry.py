@@ -41,6 +41,7 @@ from skycap.unsubscribing import Unsubscriber
 SHIPPED = frozenset(
     {
         *("accounts", "bookings", "mails", "partners", "payments", "price-alerts"),
+        *("price-history", "price-retention", "price-sweep"),
         *("processing", "recommendations", "reports"),
     }
 )

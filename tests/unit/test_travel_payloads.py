@@ -14,6 +14,9 @@ from skycap_travel import (
     partners,
     payments,
     price_alerts,
+    price_history,
+    price_retention,
+    price_sweep,
     processing,
     recommendations,
     reports,
@@ -37,7 +40,20 @@ def test_a_backend_that_enqueues_loads_no_handler_and_no_server_library() -> Non
 
 @pytest.mark.parametrize(
     "module",
-    [accounts, bookings, mails, partners, payments, price_alerts, processing, recommendations, reports],
+    [
+        accounts,
+        bookings,
+        mails,
+        partners,
+        payments,
+        price_alerts,
+        price_history,
+        price_retention,
+        price_sweep,
+        processing,
+        recommendations,
+        reports,
+    ],
     ids=lambda module: module.__name__,
 )
 def test_a_payload_can_be_imported_from_the_payloads_and_from_beside_its_handler(module: Any) -> None:

@@ -10,10 +10,12 @@ from skycap_travel.payloads.mails import SendEmail
 from skycap_travel.payloads.partners import SyncExternalData
 from skycap_travel.payloads.payments import SendPaymentReceipt
 from skycap_travel.payloads.price_alerts import EntityType, SendPriceAlert
+from skycap_travel.payloads.price_history import UpdatePriceHistory
+from skycap_travel.payloads.price_retention import TendPriceHistory
+from skycap_travel.payloads.price_sweep import CheckPriceAlerts
 from skycap_travel.payloads.processing import ProcessBooking
 from skycap_travel.payloads.recommendations import GenerateAiRecommendations
 from skycap_travel.payloads.reports import GenerateReport, NamedPeriod, ReportKind
-from skycap_travel.payloads.price_sweep import CheckPriceAlerts
 
 __all__ = [
     "AttachedFile",
@@ -31,4 +33,6 @@ __all__ = [
     "SendPriceAlert",
     "SendWelcomeEmail",
     "SyncExternalData",
+    "TendPriceHistory",
+    "UpdatePriceHistory",
 ]

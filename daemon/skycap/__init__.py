@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from skycap.backoff import Backoff, exponential, fixed, linear, waits
-    from skycap.breaker import Breaker, BreakerSpec, BreakerState
+    from skycap.breaker import Breaker, BreakerChange, BreakerSpec, BreakerState
     from skycap.cache import Asked, Cache, Ttl
     from skycap.client import AsyncClient, Client, Recorder
     from skycap.context import Attachment, Context, Database, UnsubscribeContext
@@ -58,6 +58,7 @@ __all__ = [
     "Attachment",
     "Backoff",
     "Breaker",
+    "BreakerChange",
     "BreakerOpen",
     "BreakerSpec",
     "BreakerState",
@@ -120,6 +121,7 @@ _HOMES = {
     "Attachment": "skycap.context",
     "Backoff": "skycap.backoff",
     "Breaker": "skycap.breaker",
+    "BreakerChange": "skycap.breaker",
     "BreakerOpen": "skycap.errors",
     "BreakerSpec": "skycap.breaker",
     "BreakerState": "skycap.breaker",

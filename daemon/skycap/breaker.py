@@ -7,6 +7,7 @@ row close it; one failure opens it again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 class BreakerState(StrEnum):
@@ -35,6 +38,24 @@ class BreakerSpec:
     tries_again_after: timedelta = timedelta(seconds=30)
     timeout: timedelta = timedelta(seconds=30)
     """How long one call may take; one that takes longer is cancelled, and has failed."""
+
+    def __post_init__(self) -> None:
+        """Raises TypeError for what no breaker can be."""
+        if not _NAME.fullmatch(self.name):
+            raise TypeError(f"breaker {self.name!r}: write lower-case words joined by hyphens, like 'booking-com'")
+        if self.opens_after < 1 or self.closes_after < 1:
+            raise TypeError(f"breaker {self.name}: opens_after and closes_after are at least 1")
+        if self.tries_again_after <= timedelta(0) or self.timeout <= timedelta(0):
+            raise TypeError(f"breaker {self.name}: tries_again_after and timeout are longer than nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakerChange:
+    """A breaker has come to another state. ``tries_again_in`` is for one that is open, and at most its spec's figure."""
+
+    breaker: str
+    state: BreakerState
+    tries_again_in: timedelta
 
 
 class Breaker(Protocol):

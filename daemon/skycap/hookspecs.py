@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from jinja2 import BaseLoader
     from taskiq import TaskiqMiddleware
 
+    from skycap.breaker import BreakerChange, BreakerSpec
     from skycap.context import RunningJob
     from skycap.health import HealthCheck
     from skycap.job_type import JobType
@@ -68,6 +69,11 @@ class HookSpecs(Protocol):
         ...
 
     @hookspec
+    def register_breakers(self) -> Iterable[BreakerSpec]:
+        """Breakers of partners that this plugin calls; ``[breakers.NAME]`` wins over their figures."""
+        ...
+
+    @hookspec
     def register_unsubscribers(self) -> Iterable[Unsubscriber]:
         """What to do when a guest unsubscribes from a mail of this plugin: one at most."""
         ...
@@ -91,6 +97,13 @@ class HookSpecs(Protocol):
     @hookspec
     def job_finished(self, job: RunningJob, outcome: Outcome, duration: timedelta) -> Any:
         """An attempt ended with ``outcome``, before the queue is told. Must not block; may be a coroutine function."""
+
+    @hookspec
+    def breaker_changed(self, change: BreakerChange) -> Any:
+        """A breaker has opened, or closed, or is half open: told to one daemon of the fleet, the first that meets it.
+
+        May be a coroutine function.
+        """
 
     @hookspec
     def before_send(self, message: EmailMessage) -> Any:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from skycap import discovery
+from skycap.breaker import BreakerSpec
 from skycap.engine.policy import BY_KIND, Figures, Limit, QueuePolicy, Rate
 from skycap.engine.queue import Queue
 
@@ -31,6 +32,15 @@ def load_plugins(settings: Settings) -> Registry:
             settings=settings.plugins,
         )
     )
+
+
+def breaker_specs(settings: Settings, registry: Registry) -> dict[str, BreakerSpec]:
+    """Every breaker that there is: as it is configured, over what its plugin declares."""
+    declared = registry.breakers
+    configured = {
+        name: table.over(declared.get(name, BreakerSpec(name=name))) for name, table in settings.breakers.items()
+    }
+    return {**declared, **configured}
 
 
 def queues(link: Link, settings: Settings, registry: Registry | None = None) -> list[Queue]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from skycap.backoff import Backoff
+from skycap.breaker import BreakerSpec
 from skycap.context import Context
 from skycap.health import Health, HealthCheck
 from skycap.hookspecs import hookimpl
@@ -65,6 +66,7 @@ class Plugin(Generic[S]):
         self._jobs: list[JobType] = []
         self._schedules: list[Schedule] = []
         self._health_checks: list[HealthCheck] = []
+        self._breakers: list[BreakerSpec] = []
         self._samples: list[Callable[[], Iterable[Sample]]] = []
         self._unsubscriber: Unsubscriber | None = None
 
@@ -169,6 +171,14 @@ class Plugin(Generic[S]):
             )
         )
 
+    def breaker(self, spec: BreakerSpec) -> BreakerSpec:
+        """Declare a breaker for a partner of this plugin: ``STRIPE = plugin.breaker(BreakerSpec(name="stripe"))``.
+
+        An admin's ``[breakers.NAME]`` wins over its figures. Several plugins may declare the same one alike.
+        """
+        self._breakers.append(spec)
+        return spec
+
     def health_check(self, check: Callable[[], Awaitable[Health]]) -> Callable[[], Awaitable[Health]]:
         """Make an ``async def name() -> Health`` a health check, shown as PLUGIN.name."""
         name = cast("str", getattr(check, "__name__", "check"))
@@ -205,6 +215,10 @@ class Plugin(Generic[S]):
     @hookimpl
     def register_unsubscribers(self) -> Iterable[Unsubscriber]:
         return () if self._unsubscriber is None else (self._unsubscriber,)
+
+    @hookimpl
+    def register_breakers(self) -> Iterable[BreakerSpec]:
+        return tuple(self._breakers)
 
     @hookimpl
     def register_jobs(self) -> Iterable[JobType]:

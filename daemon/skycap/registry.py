@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jinja2 import BaseLoader
     from taskiq import TaskiqMiddleware
 
+    from skycap.breaker import BreakerSpec
     from skycap.envelope import Envelope
     from skycap.health import HealthCheck
     from skycap.sample import Sample
@@ -51,6 +52,7 @@ class Registry:
         self._pluggy.add_hookspecs(HookSpecs)
         self._job_types: dict[str, JobType] = {}
         self._schedules: dict[str, Schedule] = {}
+        self._breakers: dict[str, tuple[str, BreakerSpec]] = {}
         self._settings_of: dict[str, BaseModel | None] = {}
         self.plugins: list[LoadedPlugin] = []
 
@@ -69,6 +71,9 @@ class Registry:
         for plugin_name, found in self._collect("register_schedules"):
             if plugin_name == name:
                 self._add_schedules(found)
+        for plugin_name, declared in self._collect("register_breakers"):
+            if plugin_name == name:
+                self._add_breakers(name, declared)
         self.plugins.append(LoadedPlugin(name=name, origin=origin, version=version, kinds=tuple(kinds)))
 
     def note_broken(self, name: str, *, origin: str, version: str, error: str) -> None:
@@ -83,6 +88,11 @@ class Registry:
     @property
     def schedules(self) -> tuple[Schedule, ...]:
         return tuple(self._schedules.values())
+
+    @property
+    def breakers(self) -> dict[str, BreakerSpec]:
+        """Those that plugins declare, by name."""
+        return {name: spec for name, (_, spec) in self._breakers.items()}
 
     def find(self, kind: str) -> JobType | None:
         return self._job_types.get(kind)
@@ -201,6 +211,15 @@ class Registry:
                     "give one of them another name"
                 )
             self._schedules[schedule.name] = schedule
+
+    def _add_breakers(self, plugin: str, specs: Iterable[BreakerSpec]) -> None:
+        for spec in specs:
+            other, known = self._breakers.setdefault(spec.name, (plugin, spec))
+            if known != spec:
+                raise PluginError(
+                    f"two plugins declare the breaker {spec.name!r} with other figures each: {other} and {plugin}; "
+                    "give one of them another name, or both the same figures"
+                )
 
     def _validated_settings(self, plugin: object, name: str) -> BaseModel | None:
         configured = self._settings.get(name, {})

@@ -1,7 +1,9 @@
 """Settings: what an admin decides, read from files, environment and credentials, and refused in one line."""
 
 from skycap.settings.addresses import BindAddress, RedisAddress, SmtpAddress
+from skycap.settings.breakers import BreakerSettings
 from skycap.settings.database import DatabaseAddress
+from skycap.settings.http_client import HttpClientSettings
 from skycap.settings.invalid import InvalidSettings
 from skycap.settings.jobs import JobSettings
 from skycap.settings.limits import KeyLimitSettings, LimitSettings
@@ -24,8 +26,10 @@ from skycap.settings.signing import SigningSettings
 __all__ = [
     "BindAddress",
     "BrandSettings",
+    "BreakerSettings",
     "DatabaseAddress",
     "DatabaseSettings",
+    "HttpClientSettings",
     "HttpSettings",
     "InvalidSettings",
     "JobSettings",

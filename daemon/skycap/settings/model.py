@@ -21,7 +21,9 @@ from skycap.errors import ConfigurationError
 from skycap.settings.addresses import RedisAddress, SmtpAddress
 from skycap.settings.alerts import AlertSettings
 from skycap.settings.cache import CacheSettings
+from skycap.settings.breakers import BreakerSettings, backend_breakers, merged_breakers
 from skycap.settings.database import DatabaseAddress
+from skycap.settings.http_client import HttpClientSettings
 from skycap.settings.jobs import JobSettings
 from skycap.settings.layers import Key, Layer, Provenance
 from skycap.settings.limits import LimitSettings, unknown_limit
@@ -88,12 +90,14 @@ class Settings(BaseSettings):
     mail: MailSettings = MailSettings()
     alerts: AlertSettings = AlertSettings()
     http: HttpSettings = HttpSettings()
+    http_client: HttpClientSettings = HttpClientSettings()
     worker: WorkerSettings = WorkerSettings()
     signing: SigningSettings = SigningSettings()
     queues: dict[Name, QueueSettings] = Field(default_factory=backend_queues)
     jobs: dict[Name, JobSettings] = Field(default={})
     limits: dict[Name, LimitSettings] = Field(default={})
     schedules: dict[Name, ScheduleSettings] = Field(default={})
+    breakers: dict[Name, BreakerSettings] = Field(default_factory=backend_breakers)
     plugins: dict[Name, dict[str, Any]] = Field(default={}, repr=False)
     log: LogSettings = LogSettings()
     brand: BrandSettings = BrandSettings()
@@ -181,6 +185,11 @@ class Settings(BaseSettings):
     @classmethod
     def _over_the_defaults(cls, queues: Any) -> Any:
         return merged_queues(cast("Mapping[str, Any]", queues)) if isinstance(queues, Mapping) else queues
+
+    @field_validator("breakers", mode="before")
+    @classmethod
+    def _over_the_backends(cls, breakers: Any) -> Any:
+        return merged_breakers(cast("Mapping[str, Any]", breakers)) if isinstance(breakers, Mapping) else breakers
 
     @model_validator(mode="after")
     def _limits_that_there_are(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from pydantic.fields import FieldInfo
@@ -13,7 +13,6 @@ from skycap.settings.jobs import JobSettings
 from skycap.settings.limits import KeyLimitSettings, LimitSettings
 from skycap.settings.masking import number_text
 from skycap.settings.model import Settings
-from skycap.settings.queues import QueueSettings
 from skycap.settings.schedules import ScheduleSettings
 from skycap.settings.section import Section
 from skycap.settings.tree import choices_of, has_entries, range_of, section_of
@@ -54,8 +53,8 @@ def _blocks(settings: Settings) -> Iterator[str]:
             yield _entry(name, field, getattr(settings, name))
     for name in Settings.model_fields:
         match name:
-            case "queues":
-                yield from _queues(settings)
+            case "queues" | "breakers":
+                yield from _each(name, getattr(settings, name))
             case "jobs":
                 yield from _example("jobs.send-booking-confirmation", JobSettings)
             case "limits":
@@ -82,14 +81,14 @@ def _table(name: str, section: Section) -> Iterator[str]:
             yield from _table(f"{name}.{key}", cast("Section", getattr(section, key)))
 
 
-def _queues(settings: Settings) -> Iterator[str]:
-    """The first queue explains its keys; the others have the same ones."""
-    first, *others = settings.queues
-    yield from _table(f"queues.{first}", settings.queues[first])
-    for name in others:
-        queue = settings.queues[name]
-        lines = (_line(key, field, getattr(queue, key)) for key, field in QueueSettings.model_fields.items())
-        yield f"[queues.{name}]\n" + "".join(lines)
+def _each(name: str, tables: Mapping[str, Section]) -> Iterator[str]:
+    """The first table explains its keys; the others have the same ones."""
+    first, *others = tables
+    yield from _table(f"{name}.{first}", tables[first])
+    for other in others:
+        table = tables[other]
+        lines = (_line(key, field, getattr(table, key)) for key, field in type(table).model_fields.items())
+        yield f"[{name}.{other}]\n" + "".join(lines)
 
 
 def _example(name: str, model: type[Section]) -> Iterator[str]:

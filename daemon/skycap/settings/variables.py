@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from skycap.settings.layers import Key
 from skycap.settings.model import Settings
+from skycap.settings.breakers import BACKEND_BREAKERS
 from skycap.settings.queues import BACKEND_QUEUES
 from skycap.settings.tree import entry_of, field_at, fields_under, has_entries, is_list, is_table, kinds_of, section_of
 
@@ -139,8 +140,9 @@ def _usual_keys() -> Iterator[Key]:
             yield from ((name, key) for key in section.model_fields)
         elif not has_entries(field):
             yield (name,)
-    for queue in BACKEND_QUEUES:
-        yield from (("queues", queue, key) for key in fields_under(("queues", queue)))
+    for section, names in (("queues", BACKEND_QUEUES), ("breakers", BACKEND_BREAKERS)):
+        for each in names:
+            yield from ((section, each, key) for key in fields_under((section, each)))
 
 
 def _listed(text: str, field: FieldInfo) -> object:

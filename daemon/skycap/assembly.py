@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,7 @@ import structlog
 from skycap.caching import cache_link_of, cache_of
 from skycap.client import AsyncClient
 from skycap.databases import Databases, databases_of
+from skycap.engine import breakers as breaker_state
 from skycap.engine.broker import QueueBroker
 from skycap.engine.queue import Queue
 from skycap.engine.taskiq_results import result_backend
@@ -29,7 +31,7 @@ from skycap.http.metrics import MetricsRoutes
 from skycap.http.server import HttpServer, Routes
 from skycap.http.tokens import TokenFile
 from skycap.http.unsubscribe import UnsubscribeRoutes
-from skycap.installation import load_plugins, queues, shared_limits
+from skycap.installation import breaker_specs, load_plugins, queues, shared_limits
 from skycap.intake import Intake
 from skycap.mailing import composer_of, mail_service_of, smtp_of, subscriptions_of, templates_of
 from skycap.maintenance.clock import Clock
@@ -37,9 +39,11 @@ from skycap.observe.event_loop import LoopMonitor
 from skycap.published_kinds import published
 from skycap.scheduling import schedules_of
 from skycap.services.cache_figures import total_of
+from skycap.services.breakers import FleetBreakers
 from skycap.worker.consumer import Consumer
 from skycap.worker.executor import Executor
 from skycap.worker.job_context import Services
+from skycap.worker.outages import Outages
 from skycap.worker.trust import Trust
 from skycap.worker.verdict import Policy
 from skycap.worker.worker import Worker, worker_id
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from skycap.alerts.watch import AlertWatch
+    from skycap.breaker import BreakerChange
     from skycap.engine.link import Link
     from skycap.http.access import Guard
     from skycap.job_type import JobType
@@ -77,6 +82,7 @@ class Daemon:
     cache: CacheService
     cache_link: Link
     databases: Databases | None
+    breakers: FleetBreakers
     smtp: SmtpPool | None
     templates: Templates | None
     worker: Worker
@@ -92,6 +98,7 @@ def assemble(settings: Settings) -> Daemon:
     registry = load_plugins(settings)
     _check_kinds(registry, settings)
     _check_limits(registry, settings)
+    _check_breakers(registry, settings)
     url = settings.require_redis().unmasked
     broker = QueueBroker(url, signing_key=settings.signing.signing_key)
     broker = broker.with_result_backend(result_backend(url)).with_middlewares(*registry.middlewares())
@@ -101,7 +108,9 @@ def assemble(settings: Settings) -> Daemon:
     databases = databases_of(settings.database)
     database = databases.primary if databases else None
     smtp = smtp_of(settings)
-    mail = _mail(settings, registry, database, smtp, broker.link)
+    fleet_queues = queues(broker.link, settings, registry)
+    breakers = _breakers(settings, registry, broker.link, fleet_queues)
+    mail = _mail(settings, registry, database, smtp, broker.link, breakers)
     executor = Executor(
         registry=registry,
         broker=broker,
@@ -109,6 +118,7 @@ def assemble(settings: Settings) -> Daemon:
             client=client,
             database_for=databases.for_jobs.for_job if databases else None,
             mailer_for=mail.service.for_job if mail else None,
+            breakers=breakers,
             cache=cache,
         ),
         policy_of=lambda job_type: _policy(job_type, settings),
@@ -127,7 +137,7 @@ def assemble(settings: Settings) -> Daemon:
             lease=timedelta(seconds=settings.worker.lease_seconds),
             poison_after=settings.worker.poison_after,
         )
-        for queue in queues(broker.link, settings, registry)
+        for queue in fleet_queues
     ]
     worker = Worker(consumers)
     loop_monitor = LoopMonitor(executor.attempts.job_of)
@@ -150,6 +160,7 @@ def assemble(settings: Settings) -> Daemon:
         cache=cache,
         cache_link=cache_link,
         databases=databases,
+        breakers=breakers,
         smtp=smtp,
         templates=mail.pages if mail else None,
         worker=worker,
@@ -206,6 +217,18 @@ def _check_limits(registry: Registry, settings: Settings) -> None:
             )
 
 
+def _check_breakers(registry: Registry, settings: Settings) -> None:
+    known = breaker_specs(settings, registry)
+    for job_type in registry.job_types:
+        for name in job_type.breakers:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                fix = f"did you mean {near[0]!r}?" if near else f"add a [breakers.{name}] table, or plugin.breaker(…)"
+                raise PluginError(
+                    f"plugin {job_type.plugin}: {job_type.kind} needs the breaker {name!r}, which nothing declares; {fix}"
+                )
+
+
 def _trust(settings: Settings, registry: Registry) -> Trust:
     signing = settings.signing
     if not signing.keys and (signing.verify == "require" or signing.require_kinds):
@@ -220,6 +243,18 @@ def _trust(settings: Settings, registry: Registry) -> Trust:
     # Whoever enqueues chooses which of a kind's names a job has.
     also = {kind for job_type in map(registry.find, required) if job_type for kind in _names_of(job_type)}
     return Trust(signing.keyring, verify=signing.verify, required_kinds=required | also)
+
+
+def _breakers(settings: Settings, registry: Registry, link: Link, queues: Sequence[Queue]) -> FleetBreakers:
+    outages = Outages(queues)
+
+    async def changed(change: BreakerChange) -> None:
+        await outages.tell(change)
+        await registry.notify("breaker_changed", change=change)
+
+    return FleetBreakers(
+        breaker_specs(settings, registry), breaker_state.FleetBreakers(link), on_change=changed
+    )
 
 
 def _names_of(job_type: JobType) -> tuple[str, ...]:
@@ -238,6 +273,7 @@ def _policy(job_type: JobType, settings: Settings) -> Policy:
         # What the kind does not say itself may be changed for its queue while running.
         keep_finished=None if configured.keep_finished_seconds is None else finished,
         keep_discarded=None if configured.keep_discarded_seconds is None else discarded,
+        breakers=frozenset(job_type.breakers),
     )
 
 
@@ -255,7 +291,12 @@ class _Mail:
 
 
 def _mail(
-    settings: Settings, registry: Registry, database: DatabasePool | None, smtp: SmtpPool | None, link: Link
+    settings: Settings,
+    registry: Registry,
+    database: DatabasePool | None,
+    smtp: SmtpPool | None,
+    link: Link,
+    breakers: FleetBreakers,
 ) -> _Mail | None:
     if not registry.template_loaders() and (database is None or smtp is None):
         return None
@@ -272,6 +313,7 @@ def _mail(
         smtp=smtp,
         subscriptions=subscriptions,
         link=link,
+        breaker=breakers["email"],
     )
     return _Mail(
         service=service,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from skycap import discovery
 from skycap.breaker import BreakerSpec
-from skycap.engine.policy import BY_KIND, Figures, Limit, QueuePolicy, Rate
+from skycap.engine.policy import BY_KIND, Figures, Limit, NeededBreaker, QueuePolicy, Rate
 from skycap.engine.queue import Queue
 
 if TYPE_CHECKING:
@@ -47,7 +47,11 @@ def queues(link: Link, settings: Settings, registry: Registry | None = None) -> 
     """Every configured queue; with the limits of their kinds, if the registry that knows the kinds is given."""
     kinds = _kinds(registry) if registry else ()
     used_by = {name: _names_of_limits(name, settings, kinds) for name in settings.queues}
-    return [Queue(name, link, policy=_policy(name, settings, kinds, used_by)) for name in settings.queues]
+    policies = {name: _policy(name, settings, kinds, used_by) for name in settings.queues}
+    if registry is not None:
+        specs = breaker_specs(settings, registry)
+        policies = {name: replace(policy, breakers=_needed(name, kinds, specs)) for name, policy in policies.items()}
+    return [Queue(name, link, policy=policy) for name, policy in policies.items()]
 
 
 def shared_limits(settings: Settings, registry: Registry) -> dict[str, list[str]]:
@@ -63,11 +67,12 @@ class _Kind:
     name: str
     settings_name: str
     queue: str
+    breakers: tuple[str, ...] = ()
 
 
 def _kinds(registry: Registry) -> list[_Kind]:
     return [
-        _Kind(name=name, settings_name=job_type.kind, queue=job_type.queue)
+        _Kind(name=name, settings_name=job_type.kind, queue=job_type.queue, breakers=job_type.breakers)
         for job_type in registry.job_types
         for name in (job_type.kind, *job_type.payload.payload_spec.aliases)
     ]
@@ -103,6 +108,16 @@ def _names_of_limits(queue: str, settings: Settings, kinds: Sequence[_Kind]) -> 
             if kind.queue == queue and (limit not in names or names[limit] is not None):
                 names[limit] = (names.get(limit) or frozenset()) | {kind.name}
     return names
+
+
+def _needed(queue: str, kinds: Sequence[_Kind], specs: Mapping[str, BreakerSpec]) -> dict[str, NeededBreaker]:
+    """The breakers that kinds of this queue need."""
+    users = {
+        name: frozenset(kind.name for kind in kinds if kind.queue == queue and name in kind.breakers) for name in specs
+    }
+    return {
+        name: NeededBreaker(kinds=names, probes=specs[name].closes_after) for name, names in users.items() if names
+    }
 
 
 def _users(limit: str, used_by: Mapping[str, Mapping[str, object]]) -> list[str]:

@@ -6,6 +6,7 @@ What an installation does not use is not loaded: of PostgreSQL and mail that is 
 from __future__ import annotations
 
 import mimetypes
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from skycap.engine.link import Link
     from skycap.registry import Registry
+    from skycap.services.breakers import FleetBreaker
     from skycap.services.composer import Composer, Letterhead
     from skycap.services.database import DatabasePool
     from skycap.services.mailer import MailService, Sending
@@ -111,6 +113,7 @@ def mail_service_of(
     smtp: SmtpPool,
     subscriptions: Subscriptions,
     link: Link,
+    breaker: FleetBreaker | None = None,
 ) -> MailService:
     """What sends the mails of a daemon's jobs."""
     from skycap.services.ledger import MailLedger
@@ -124,7 +127,7 @@ def mail_service_of(
         suppressions=Suppressions(database.stateless),
         return_path=_return_path(settings, database),
         unsubscribing=subscriptions,
-        sending=_sending(settings, link),
+        sending=replace(_sending(settings, link), breaker=breaker),
     )
 
 

@@ -56,12 +56,14 @@ class Stopped:
 class Held:
     """Whoever a limit protects asked for a pause of ``delay``: so long no job of its key starts, attempt given back.
 
-    ``limit`` names the limit; None means those of the job's limits that count by a key.
+    ``limit`` names the limit; None means those of the job's limits that count by a key. With ``breaker``, no job of
+    any kind that needs that breaker starts, and afterwards as many at a time as it lets through, until it is closed.
     """
 
     delay: timedelta
     reason: str
     limit: str | None = None
+    breaker: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,7 @@ async def _start(daemon: Daemon, closing: AsyncExitStack) -> None:
     if daemon.cache_link is not daemon.broker.link:
         closing.push_async_callback(daemon.cache_link.close)
     closing.push_async_callback(daemon.cache.close)
+    closing.push_async_callback(daemon.breakers.close)
     if daemon.http is not None:
         await daemon.http.start()
         closing.push_async_callback(daemon.http.stop)

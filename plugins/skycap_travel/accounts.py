@@ -31,7 +31,7 @@ class AccountsSettings(BaseModel):
 plugin = Plugin("accounts", settings=AccountsSettings, templates=TEMPLATES)
 
 
-@plugin.job()
+@plugin.job(breakers=("email",))
 async def send_welcome_email(ctx: Context[AccountsSettings], payload: SendWelcomeEmail) -> dict[str, str]:
     language = await ctx.db.fresh.fetchval(LANGUAGE_OF_ADDRESS, payload.user_email)
     language = language or await ctx.db.fresh.fetchval(LANGUAGE_OF_ADDRESS_IN_ANY_CASE, payload.user_email)

@@ -59,7 +59,7 @@ class BookingsSettings(BaseModel):
 plugin = Plugin("bookings", settings=BookingsSettings, templates=TEMPLATES)
 
 
-@plugin.job()
+@plugin.job(breakers=("email",))
 async def send_booking_confirmation(ctx: Context[BookingsSettings], payload: SendBookingConfirmation) -> dict[str, str]:
     record = await ctx.db.fresh.fetchrow(BOOKING_OF_USER, payload.booking_id, payload.user_id)
     if record is None:

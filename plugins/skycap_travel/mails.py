@@ -21,7 +21,7 @@ SAME_MAIL_WITHIN = timedelta(hours=24)
 plugin = Plugin("mails")
 
 
-@plugin.job()
+@plugin.job(breakers=("email",))
 async def send_email(ctx: Context, payload: SendEmail) -> dict[str, str]:
     # In a thread: megabytes take longer than the other jobs should wait.
     text, digest = await asyncio.to_thread(lambda: (_text_of(payload), _digest_of(payload)))

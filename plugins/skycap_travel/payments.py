@@ -37,7 +37,7 @@ plugin = Plugin("payments", settings=PaymentsSettings, templates=TEMPLATES)
 _ADDRESS: Final = TypeAdapter[str](Annotated[EmailStr, Field(max_length=254)])
 
 
-@plugin.job()
+@plugin.job(breakers=("email",))
 async def send_payment_receipt(ctx: Context[PaymentsSettings], payload: SendPaymentReceipt) -> dict[str, str]:
     record = await ctx.db.fresh.fetchrow(PAYMENT_OF_USER, payload.booking_id, payload.user_id)
     if record is None:

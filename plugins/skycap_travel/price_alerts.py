@@ -64,7 +64,7 @@ class PriceAlertsSettings(BaseModel):
 plugin = Plugin("price-alerts", settings=PriceAlertsSettings, templates=TEMPLATES)
 
 
-@plugin.job()
+@plugin.job(breakers=("email",))
 async def send_price_alert(ctx: Context[PriceAlertsSettings], payload: SendPriceAlert) -> dict[str, str]:
     record = await ctx.db.fresh.fetchrow(PRICE_ALERT_OF_USER, payload.alert_id, payload.user_id)
     if record is None:

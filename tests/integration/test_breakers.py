@@ -124,9 +124,9 @@ async def test_results_of_calls_that_began_before_it_opened_do_not_count(fleet: 
 
 
 async def test_a_result_that_is_told_twice_counts_once(fleet: Fleet) -> None:
-    call = await fleet.breaker.admit()
-    await call.end("failed")
-    await call.end("failed")
+    await fleet.states[0].begin(SPEC, "call", lease=timedelta(seconds=1))
+    for state in fleet.states:
+        await state.finish(SPEC, "call", "failed")
     assert (await fleet.status()).failures == 1
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
 from skycap.backoff import fixed
+from skycap.breaker import Breakers
 from skycap.client import AsyncClient
 from skycap.engine.broker import QueueBroker
 from skycap.engine.policy import QueuePolicy
@@ -100,12 +101,14 @@ async def bench(
     plugins: Sequence[Plugin] = (),
     trust: Trust | None = None,
     signing_key: str | None = None,
+    needs: Sequence[str] = (),
+    breakers: Breakers | None = None,
 ) -> AsyncGenerator[Bench]:
     """``handle(ctx, payload)`` is run for each Note, after its text was noted in ``ran``."""
     plugin = Plugin("tests")
     ran: list[str] = []
 
-    @plugin.job()
+    @plugin.job(breakers=needs)
     async def take_note(ctx: Any, payload: Note) -> Any:
         ran.append(payload.text)
         return await handle(ctx, payload) if handle else None
@@ -122,8 +125,8 @@ async def bench(
     executor = Executor(
         registry=registry,
         broker=broker,
-        services=Services(client=client),
-        policy_of=lambda _: policy,
+        services=Services(client=client, breakers=breakers),
+        policy_of=lambda job_type: replace(policy, breakers=frozenset(job_type.breakers)),
         unknown_kind_wait=unknown_kind_wait,
         trust=trust,
     )

@@ -1,11 +1,12 @@
 """From what a handler returned or raised to the outcome of its attempt."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from skycap import Cancel, Discard, MailRefused, Snooze, Unavailable, exponential
-from skycap.outcome import Cancelled, Completed, DeadReason, Discarded, Outcome, Retry, Snoozed
+from skycap import BreakerOpen, Cancel, Discard, MailRefused, Snooze, Unavailable, exponential
+from skycap.outcome import Cancelled, Completed, DeadReason, Discarded, Held, Outcome, Retry, Snoozed
 from skycap.worker.verdict import Policy, verdict
 
 POLICY = Policy(backoff=exponential(seconds=5, attempts=3, jitter=0), timeout=timedelta(seconds=30))
@@ -56,3 +57,18 @@ def test_no_address_reaches_the_stored_error() -> None:
     assert isinstance(outcome, Retry)
     assert "@" not in outcome.error
     assert "secret" not in outcome.error
+
+
+def test_an_open_breaker_puts_a_job_off_until_it_may_be_tried() -> None:
+    error = BreakerOpen("partner", timedelta(seconds=17))
+    assert judge(error) == Snoozed(delay=timedelta(seconds=17), reason=f"BreakerOpen: {error}")
+    beside_probes = judge(BreakerOpen("partner", timedelta(seconds=1)), snoozes=3)
+    assert isinstance(beside_probes, Snoozed)
+    assert beside_probes.delay >= Unavailable.schedule.longest
+
+
+def test_an_open_breaker_holds_every_kind_that_needs_it() -> None:
+    policy = replace(POLICY, breakers=frozenset({"partner"}))
+    error = BreakerOpen("partner", timedelta(seconds=17))
+    outcome = verdict(error, None, attempt=1, snoozes=0, policy=policy)
+    assert outcome == Held(delay=timedelta(seconds=17), reason=f"BreakerOpen: {error}", breaker="partner")

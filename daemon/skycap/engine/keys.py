@@ -70,6 +70,10 @@ class QueueKeys:
     def holds(self) -> str:
         return f"{self.prefix}holds"
 
+    @property
+    def outages(self) -> str:
+        return f"{self.prefix}outages"
+
     def waiting_at(self, gate: str) -> str:
         return f"{self.prefix}wait:{gate}"
 

@@ -71,6 +71,14 @@ class Limit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NeededBreaker:
+    """A breaker without which no job of ``kinds`` gets anywhere; it lets ``probes`` through at once while half open."""
+
+    kinds: frozenset[str]
+    probes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class QueuePolicy:
     """How one queue treats its jobs. Times are kept to the millisecond; None: no such bound."""
 
@@ -83,6 +91,7 @@ class QueuePolicy:
     max_waiting: int | None = None
     lifo: bool = False
     limits: tuple[Limit, ...] = ()
+    breakers: Mapping[str, NeededBreaker] = field(default_factory=dict[str, NeededBreaker])
 
     def parts(self) -> dict[str, str]:
         """Each part under its name in Redis; '' where there is no bound."""
@@ -97,6 +106,12 @@ class QueuePolicy:
             "max_waiting": _text(self.max_waiting),
             "lifo": "1" if self.lifo else "",
             "limits": json.dumps([limit.document() for limit in self.limits]),
+            "breakers": json.dumps(
+                {
+                    name: {"kinds": dict.fromkeys(sorted(needed.kinds), True), "probes": needed.probes}
+                    for name, needed in self.breakers.items()
+                }
+            ),
         }
 
 

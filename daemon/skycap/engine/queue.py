@@ -294,6 +294,14 @@ class Queue:
     async def open(self, gate: str) -> None:
         await self._admin("open", gate)
 
+    async def outage(self, breaker: str, duration: timedelta) -> None:
+        """No job of a kind that needs this breaker starts for so long, and then as many as it lets through."""
+        await self._admin("outage", breaker, milliseconds(duration))
+
+    async def outage_over(self, breaker: str) -> None:
+        """The breaker is closed: all such jobs may start."""
+        await self._admin("outage_over", breaker)
+
     async def gates_shut(self) -> dict[str, datetime | None]:
         """The gates that are shut, and until when; None: until somebody opens them."""
         shares = any(limit.shared for limit in self.policy.limits)
@@ -305,7 +313,8 @@ class Queue:
             for gate, end in zip(gates, ends, strict=True):
                 if end is not None:
                     shut[text(gate)] = None if float(end) == float("inf") else moment(int(float(end)))
-        return shut
+        outages = fields_of(await self.link.command("HGETALL", self.keys.outages))
+        return shut | {f"breaker {name}": moment(line.split()[0]) for name, line in outages.items()}
 
     async def counts(self) -> Counts:
         keys = self.keys
@@ -414,8 +423,8 @@ def _verb(settlement: Settlement) -> tuple[str, str | bytes | int, str | int, st
             return "retry", milliseconds(delay), error, ""
         case Snoozed(delay=delay, reason=reason) | Stopped(delay=delay, reason=reason):
             return "snoozed", milliseconds(delay), reason, ""
-        case Held(delay=delay, reason=reason, limit=limit):
-            return "held", milliseconds(delay), reason, limit or ""
+        case Held(delay=delay, reason=reason, limit=limit, breaker=breaker):
+            return "held", milliseconds(delay), reason, limit or "" if breaker is None else f"!{breaker}"
         case HandedBack():
             return "returned", "", "", ""
         case Cancelled(reason=reason):

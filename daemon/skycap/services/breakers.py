@@ -173,14 +173,18 @@ class FleetBreaker:
 class Call:
     """One call that is being made."""
 
-    __slots__ = ("_breaker", "_name")
+    __slots__ = ("_breaker", "_name", "is_over")
 
     def __init__(self, breaker: FleetBreaker, name: str | None) -> None:
+        self.is_over = False
         self._breaker = breaker
         self._name = name
 
     async def end(self, result: Result) -> None:
-        await self._breaker.finish(self._name, result)
+        """Only the first one counts."""
+        if not self.is_over:
+            self.is_over = True
+            await self._breaker.finish(self._name, result)
 
 
 async def _done(work: Awaitable[Any]) -> None:

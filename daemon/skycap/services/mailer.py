@@ -1,6 +1,6 @@
 """MailService: renders a mail, asks the ledger whether it may be sent, and sends it; each meaning once.
 
-    compose → pace → begin → message → sign → MAIL, RCPT, DATA → dot → body → sent
+    breaker → compose → pace → begin → message → sign → MAIL, RCPT, DATA → dot → body → sent
 
 A template error touches nothing. From the dot on, a send is carried to its end even when its job is cancelled:
 stopping there would leave a mail of which nobody knows.
@@ -12,8 +12,8 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,6 +24,7 @@ import structlog
 
 from skycap.context import MAIL_MAX_AGE, Attachment, Log, Mailer, OnUnknown, RunningJob
 from skycap.errors import MailRefused, MailSuppressed, PermanentError, QueueStopped, Snooze, Unavailable
+from skycap.services.breakers import Call, FleetBreaker, Result
 from skycap.services.composer import Composer, Composition
 from skycap.services.ledger import (
     STALE_AFTER,
@@ -37,7 +38,7 @@ from skycap.services.ledger import (
     recipient_hash_of,
 )
 from skycap.services.recipient import Recipient
-from skycap.services.replies import Deferred, OutcomeUnknown, SmtpRefused, one_line
+from skycap.services.replies import Deferred, OutcomeUnknown, SmtpRefused, SmtpReply, one_line
 from skycap.services.return_path import ReturnPath
 from skycap.services.smtp import SmtpPool
 from skycap.services.suppressions import Suppressions
@@ -64,11 +65,13 @@ class Sending:
 
     ``sign`` is given the finished message. ``pace`` is asked before each mail, by recipient domain and by what the
     mail means, how long it has to wait. ``idempotency_header`` is one by which the server knows a second copy.
+    ``breaker`` is asked before anything else, and told how the server was.
     """
 
     sign: Callable[[bytes], Awaitable[bytes]] | None = None
     pace: Callable[[str, str], Awaitable[timedelta]] | None = None
     idempotency_header: str | None = None
+    breaker: FleetBreaker | None = None
 
 
 class MailService:
@@ -113,6 +116,18 @@ class MailService:
 
     async def return_token_of(self, key: str, recipient_hash: str) -> str | None:
         return await self._return_path.token_of(key, recipient_hash) if self._return_path else None
+
+    @asynccontextmanager
+    async def admitted(self) -> AsyncGenerator[Call | None]:
+        """A block that may send one mail; raises BreakerOpen while the mail server is spared."""
+        if self._sending.breaker is None:
+            yield None
+            return
+        call = await self._sending.breaker.admit()
+        try:
+            yield call
+        finally:
+            await call.end("")  # the server was not asked, or has been counted
 
     async def send(self, mail: _Mail) -> str:
         """Send it unless it was sent before, and return its Message-ID. Two of one key follow one another."""
@@ -163,12 +178,8 @@ class MailService:
 
         started = time.perf_counter()
         try:
-            reply = await self._smtp.deliver(
-                await self._message(mail, first),
-                sender=self._envelope_sender(mail),
-                recipient=mail.recipient,
-                before_dot=before_dot,
-            )
+            message = await self._message(mail, first)
+            reply = await self._hand_over(mail, message, before_dot)
         except Deferred as error:
             raise await self._put_off(mail, first, error) from error
         except PermanentError as error:
@@ -185,6 +196,19 @@ class MailService:
         await self._record(mail, partial(self._ledger.sent, mail.intent, code=reply.code, text=reply.text))
         duration_ms = round(1000 * (time.perf_counter() - started))
         _log.info("mail sent", **mail.fields(first.message_id), smtp_code=reply.code, duration_ms=duration_ms)
+
+    async def _hand_over(self, mail: _Mail, message: bytes, before_dot: Callable[[], Awaitable[None]]) -> SmtpReply:
+        error: Exception | None = None
+        try:
+            return await self._smtp.deliver(
+                message, sender=self._envelope_sender(mail), recipient=mail.recipient, before_dot=before_dot
+            )
+        except Exception as caught:
+            error = caught
+            raise
+        finally:
+            if mail.call is not None:
+                await mail.call.end(_result_of(error))
 
     def _envelope_sender(self, mail: _Mail) -> str:
         token = mail.intent.verp_token
@@ -277,6 +301,34 @@ class _JobMailer:
         attachments: Sequence[Attachment] = (),
         **variables: object,
     ) -> str:
+        async with self._service.admitted() as call:
+            return await self._send(
+                to,
+                template,
+                call,
+                variables,
+                key=key,
+                locale=locale,
+                on_unknown=on_unknown,
+                max_age=max_age,
+                unsubscribe=unsubscribe,
+                attachments=attachments,
+            )
+
+    async def _send(
+        self,
+        to: str,
+        template: str,
+        call: Call | None,
+        variables: Mapping[str, object],
+        *,
+        key: str | None,
+        locale: str | None,
+        on_unknown: OnUnknown,
+        max_age: timedelta,
+        unsubscribe: Mapping[str, str] | None,
+        attachments: Sequence[Attachment],
+    ) -> str:
         recipient = Recipient.parse(to)
         composer = self._service.composer
         if unsubscribe is None:
@@ -294,6 +346,7 @@ class _JobMailer:
                 recipient=recipient,
                 on_unknown=on_unknown,
                 max_age=max_age,
+                call=call,
             )
         )
 
@@ -311,20 +364,22 @@ class _JobMailer:
         max_age: timedelta = MAIL_MAX_AGE,
         attachments: Sequence[Attachment] = (),
     ) -> str:
-        recipient = Recipient.parse(to)
-        return await self._service.send(
-            _Mail(
-                intent=await self._intent(recipient, key, template="", locale=None),
-                plugin=self._plugin,
-                composition=self._service.composer.written(
-                    subject=subject, html=html, text=text, attachments=attachments
-                ),
-                recipient=recipient,
-                on_unknown=on_unknown,
-                max_age=max_age,
-                repeat_after=repeat_after,
+        async with self._service.admitted() as call:
+            recipient = Recipient.parse(to)
+            return await self._service.send(
+                _Mail(
+                    intent=await self._intent(recipient, key, template="", locale=None),
+                    plugin=self._plugin,
+                    composition=self._service.composer.written(
+                        subject=subject, html=html, text=text, attachments=attachments
+                    ),
+                    recipient=recipient,
+                    on_unknown=on_unknown,
+                    max_age=max_age,
+                    repeat_after=repeat_after,
+                    call=call,
+                )
             )
-        )
 
     async def _intent(self, recipient: Recipient, key: str | None, *, template: str, locale: str | None) -> Intent:
         recipient_hash = recipient_hash_of(recipient.address)
@@ -354,6 +409,8 @@ class _Mail:
     on_unknown: OnUnknown
     max_age: timedelta
     repeat_after: timedelta | None = None
+    call: Call | None = None
+    """By which the breaker is told how the server was."""
 
     def fields(self, message_id: str | None = None) -> dict[str, object]:
         """What a log line says of it. ``message_id`` is the first intent's, if that is known."""
@@ -363,6 +420,21 @@ class _Mail:
             "job": self.intent.job_id,
             "plugin": self.plugin,
         }
+
+
+def _result_of(error: Exception | None) -> Result:
+    """What a mail says of the server: an answer about this mail or its recipient is one of a server that is there."""
+    match error:
+        case None:
+            return "ok"
+        case Deferred():
+            return "failed" if error.counts_against_server else "ok"
+        case OutcomeUnknown():
+            return "failed"
+        case SmtpRefused(reply=reply) if reply is not None:
+            return "ok"
+        case _:
+            return ""
 
 
 async def _end_of(task: asyncio.Task[None]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from skycap import errors
 from skycap.backoff import Backoff
-from skycap.errors import Cancel, Discard, PermanentError, QueueStopped, RateLimited, Snooze, Unavailable
+from skycap.errors import BreakerOpen, Cancel, Discard, PermanentError, QueueStopped, RateLimited, Snooze, Unavailable
 from skycap.outcome import Cancelled, Completed, DeadReason, Discarded, Held, Outcome, Retry, Snoozed, Stopped
 from skycap.redaction import without_addresses
 
@@ -28,6 +28,8 @@ class Policy:
     keep_finished: timedelta | None = None
     """How long a job is kept when it has ended well; None: as its queue says."""
     keep_discarded: timedelta | None = None
+    breakers: frozenset[str] = frozenset()
+    """Those that every job of the kind needs: an open one holds them all."""
 
     def keep(self, outcome: Outcome) -> timedelta | None:
         """How long the job is kept after this outcome; None: as its queue says, or it has not ended."""
@@ -59,6 +61,11 @@ def verdict(  # noqa: C901, PLR0911 - one line a case reads best
             return Discarded(reason=DeadReason.PERMANENT, error=describe(error))
         case QueueStopped():
             return Stopped(delay=_ONCE_RESUMED, reason=describe(error))
+        case BreakerOpen() if error.breaker in policy.breakers:
+            return Held(delay=error.retry_after, reason=describe(error), breaker=error.breaker)
+        case BreakerOpen():
+            delay = max(error.retry_after, error.schedule.wait(snoozes + 1))
+            return Snoozed(delay=delay, reason=describe(error))
         case Unavailable():
             return Snoozed(delay=error.schedule.wait(snoozes + 1), reason=describe(error))
         case TimeoutError():

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- after: queue, lines, ends
+-- after: queue, lines, ends, outages
 -- What an admin does. ARGV: verb, then its arguments. Every verb answers the same when it is sent twice.
 local verb = {}
 
@@ -104,6 +104,18 @@ end
 
 function verb.open(gate)
   redis.call('ZREM', holds_of(gate), gate)
+  recheck()
+  return 1
+end
+
+-- breaker, ms: it is open. 1, or 0 when no kind of this queue needs it.
+function verb.outage(breaker, ms)
+  return note_outage(breaker, tonumber(ms)) and 1 or 0
+end
+
+-- breaker: it is closed.
+function verb.outage_over(breaker)
+  redis.call('HDEL', OUTAGES, breaker)
   recheck()
   return 1
 end

@@ -89,10 +89,19 @@ local function gates_of(id)
   if not limit_named.kind then
     gates[#gates + 1] = 'kind:' .. kind
   end
+  for name in pairs(outages) do
+    if breakers[name] and breakers[name].kinds[kind] then
+      gates[#gates + 1] = '!' .. name
+    end
+  end
   return gates
 end
 
 local function figures(gate)
+  local outage = outages[gate:match('^!(.*)$')]
+  if outage then
+    return { concurrency = outage.most }
+  end
   local name, value = gate:match('^([^:]+):?(.*)$')
   local limit = limit_named[name]
   if not limit then
@@ -120,6 +129,10 @@ end
 
 -- When (ms) the gate lets one more job pass; NOW or earlier: it does.
 local function opens(gate)
+  local outage = outages[gate:match('^!(.*)$')]
+  if outage and outage.opens_at > NOW then
+    return outage.opens_at
+  end
   if has_holds or has_shared then
     -- Shut is a gate by itself, or with all the others of its limit.
     for _, name in ipairs({ gate, gate:match('^[^:]+') }) do

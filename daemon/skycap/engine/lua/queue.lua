@@ -16,6 +16,7 @@
 --   starts:<gate> list    when (ms) the newest jobs passed it, for its rate
 --   busy:<gate>   set     the running jobs that passed it, for its concurrency
 --   holds         zset    until when (ms) a gate is shut whatever its limit says
+--   outages       hash    what is known of breakers that are not closed (outages.lua)
 --   unique:<key>  string  the job that has the key
 --   request:<key> string  the digest of a request that was made with an idempotency key, and the id of its job
 --   meta          hash    seq, batch, paused, parked, the queue's policy, and a count of each outcome

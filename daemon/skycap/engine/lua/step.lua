@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- after: queue, lines, ends, limits
+-- after: queue, lines, ends, outages, limits
 -- One turn of a worker's loop, and the only call on the hot path: settle what ended, take back what crashed
 -- workers left, promote what is due, claim what there is room for.
 -- Allowed when Redis is out of memory: settling is what frees it.
@@ -17,13 +17,14 @@ local OUTCOME, FIELDS = 6, 6
 -- Housekeeping is bounded for each call, so that no backlog of it can block Redis.
 local BATCH, MOST_LOOKED_AT = 100, 1000
 
-local NAMES = { 'base:keep_finished', 'paused', 'fleet', 'rate_max', 'rate_per', 'limits', 'swept', 'holds', 'parked' }
+local NAMES = { 'base:keep_finished', 'paused', 'fleet', 'rate_max', 'rate_per', 'limits', 'swept', 'holds', 'parked', 'outages' }
 local known = redis.call('HMGET', META, unpack(NAMES))
 local has_policy, paused, fleet = known[1] and 1 or 0, known[2], tonumber(known[3])
 local queue_rate = tonumber(known[4]) and { max = tonumber(known[4]), per = tonumber(known[5]) }
 local swept, has_parked = tonumber(known[7]) or 0, (tonumber(known[9]) or 0) > 0
 
 know_limits(known[6], known[8])
+has_gates = known[10] and know_outages() or has_gates
 local parks = 0
 
 -- Settle ---------------------------------------------------------------------------------------------------------
@@ -60,6 +61,13 @@ end
 -- The handler was told to come back later by whoever a limit protects: shut the gate, not the queue.
 function settle.held(id, delay, reason, name)
   local at, first = NOW + delay, nil
+  local breaker = name:match('^!(.*)$')
+  if breaker then
+    local opens_at = note_outage(breaker, tonumber(delay))
+    if opens_at then
+      at, first, has_gates = opens_at, name, true
+    end
+  end
   for _, gate in ipairs(gates_of(id)) do
     local is_meant = figures(gate).keyed
     if name ~= '' then

@@ -21,6 +21,7 @@ from skycap.engine.taskiq_results import result_backend
 from skycap.errors import ConfigurationError, PluginError
 from skycap.http.bodies import Bodies
 from skycap.http.cache import CacheRoutes, fleet_figures
+from skycap.http.breakers import BreakerRoutes, BreakerStatuses
 from skycap.http.description import DescriptionRoutes
 from skycap.http.guards import LocalGuard, NobodyGuard, TokenGuard
 from skycap.http.health import HealthRoutes, Vitals
@@ -40,6 +41,7 @@ from skycap.published_kinds import published
 from skycap.scheduling import schedules_of
 from skycap.services.cache_figures import total_of
 from skycap.services.breakers import FleetBreakers
+from skycap.services.http_client import PartnerClient
 from skycap.worker.consumer import Consumer
 from skycap.worker.executor import Executor
 from skycap.worker.job_context import Services
@@ -83,6 +85,7 @@ class Daemon:
     cache_link: Link
     databases: Databases | None
     breakers: FleetBreakers
+    http_client: PartnerClient
     smtp: SmtpPool | None
     templates: Templates | None
     worker: Worker
@@ -110,6 +113,7 @@ def assemble(settings: Settings) -> Daemon:
     smtp = smtp_of(settings)
     fleet_queues = queues(broker.link, settings, registry)
     breakers = _breakers(settings, registry, broker.link, fleet_queues)
+    http_client = _http_client(settings, breakers)
     mail = _mail(settings, registry, database, smtp, broker.link, breakers)
     executor = Executor(
         registry=registry,
@@ -120,6 +124,7 @@ def assemble(settings: Settings) -> Daemon:
             mailer_for=mail.service.for_job if mail else None,
             breakers=breakers,
             cache=cache,
+            http=http_client,
         ),
         policy_of=lambda job_type: _policy(job_type, settings),
         unknown_kind_wait=timedelta(hours=settings.worker.unknown_kind_hours),
@@ -150,6 +155,9 @@ def assemble(settings: Settings) -> Daemon:
         since_last_turn=lambda: worker.since_last_turn,
         is_draining=lambda: worker.is_draining,
         checks=registry.health_checks(),
+        breakers=BreakerStatuses(
+            tuple(breakers.specs), lambda: breaker_state.FleetBreakers(broker.link).statuses(breakers.specs)
+        ),
     )
     return Daemon(
         id=name,
@@ -161,6 +169,7 @@ def assemble(settings: Settings) -> Daemon:
         cache_link=cache_link,
         databases=databases,
         breakers=breakers,
+        http_client=http_client,
         smtp=smtp,
         templates=mail.pages if mail else None,
         worker=worker,
@@ -183,7 +192,10 @@ def assemble(settings: Settings) -> Daemon:
                     loop_monitor.figures,
                     cache.own_figures,
                     (lambda: database.slow_queries.counts) if database else dict,
+                    breakers=vitals.breakers,
+                    calls=breakers.calls,
                 ),
+                BreakerRoutes(vitals.breakers),
                 *_api(Intake(registry, signer=settings.signing.signer), registry, vitals.queues),
                 *([UnsubscribeRoutes(mail.subscriptions, mail.pages)] if mail else []),
             ],
@@ -252,8 +264,18 @@ def _breakers(settings: Settings, registry: Registry, link: Link, queues: Sequen
         await outages.tell(change)
         await registry.notify("breaker_changed", change=change)
 
-    return FleetBreakers(
-        breaker_specs(settings, registry), breaker_state.FleetBreakers(link), on_change=changed
+    return FleetBreakers(breaker_specs(settings, registry), breaker_state.FleetBreakers(link), on_change=changed)
+
+
+def _http_client(settings: Settings, breakers: FleetBreakers) -> PartnerClient:
+    configured = settings.http_client
+    return PartnerClient(
+        breakers,
+        allow_private=configured.private_networks,
+        connections=configured.connections,
+        connections_per_host=configured.connections_per_host,
+        connect_timeout=timedelta(seconds=configured.connect_timeout_seconds),
+        largest_answer_bytes=configured.largest_answer_bytes,
     )
 
 

@@ -115,9 +115,7 @@ def _needed(queue: str, kinds: Sequence[_Kind], specs: Mapping[str, BreakerSpec]
     users = {
         name: frozenset(kind.name for kind in kinds if kind.queue == queue and name in kind.breakers) for name in specs
     }
-    return {
-        name: NeededBreaker(kinds=names, probes=specs[name].closes_after) for name, names in users.items() if names
-    }
+    return {name: NeededBreaker(kinds=names, probes=specs[name].closes_after) for name, names in users.items() if names}
 
 
 def _users(limit: str, used_by: Mapping[str, Mapping[str, object]]) -> list[str]:

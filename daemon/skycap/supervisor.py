@@ -66,6 +66,7 @@ async def _start(daemon: Daemon, closing: AsyncExitStack) -> None:
         closing.push_async_callback(daemon.databases.close)
     if daemon.smtp is not None:
         closing.push_async_callback(daemon.smtp.close)
+    closing.push_async_callback(daemon.http_client.close)
     closing.push_async_callback(daemon.client.close)
     daemon.broker.is_worker_process = True
     await daemon.broker.startup()

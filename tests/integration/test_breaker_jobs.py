@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from skycap import BreakerSpec, BreakerState, JobState
+from skycap import BreakerChange, BreakerSpec, BreakerState, JobState
 from skycap.engine import breakers as engine
 from skycap.engine.link import Link
 from skycap.engine.policy import NeededBreaker, QueuePolicy
@@ -41,7 +41,11 @@ async def partnered(
     link = Link.to(url)
     outages: list[Outages] = []
     state = engine.FleetBreakers(link)
-    breakers = FleetBreakers({SPEC.name: SPEC}, state, on_change=lambda change: outages[0].tell(change))
+
+    async def changed(change: BreakerChange) -> None:
+        await outages[0].tell(change)
+
+    breakers = FleetBreakers({SPEC.name: SPEC}, state, on_change=changed)
     async with bench(
         url, handle, needs=needs, breakers=breakers, queue_policy=POLICY if needs else None, attempts=5
     ) as notes:
@@ -78,25 +82,27 @@ async def _claims_over_an_outage(url: str, *, tells: bool) -> int:
         async with ctx.breakers["partner"].guard():
             await partner.call()
 
-    async with partnered(url, handle, needs=("partner",), tells=tells) as (notes, state):
-        async with notes.working(concurrency=CONCURRENCY):
-            ids = [await notes.put(str(number)) for number in range(SPEC.opens_after)]
+    async with (
+        partnered(url, handle, needs=("partner",), tells=tells) as (notes, state),
+        notes.working(concurrency=CONCURRENCY),
+    ):
+        ids = [await notes.put(str(number)) for number in range(SPEC.opens_after)]
 
-            async def is_open() -> bool:
-                status = await state.status(SPEC)
-                return status.state is not BreakerState.CLOSED
+        async def is_open() -> bool:
+            status = await state.status(SPEC)
+            return status.state is not BreakerState.CLOSED
 
-            await eventually(is_open)
-            began = len(notes.ran)
-            ids += [await notes.put(str(number)) for number in range(JOBS)]
+        await eventually(is_open)
+        began = len(notes.ran)
+        ids += [await notes.put(str(number)) for number in range(JOBS)]
 
-            async def was_tried_twice_more() -> bool:
-                return partner.calls >= SPEC.opens_after + 2
+        async def was_tried_twice_more() -> bool:
+            return partner.calls >= SPEC.opens_after + 2
 
-            await eventually(was_tried_twice_more)
-            claims = len(notes.ran) - began
-            partner.is_down = False
-            jobs = [await notes.finished(job_id) for job_id in ids]
+        await eventually(was_tried_twice_more)
+        claims = len(notes.ran) - began
+        partner.is_down = False
+        jobs = [await notes.finished(job_id) for job_id in ids]
     assert {job.state for job in jobs} == {JobState.COMPLETED}
     return claims
 

@@ -14,6 +14,7 @@ from skycap.breaker import BreakerChange
 from skycap.engine import breakers as engine
 from skycap.engine.link import Link
 from skycap.services.breakers import FleetBreakers
+from tests.support.clocked import ClockedLink
 from tests.support.redis import redis_at
 from tests.support.workers import eventually
 
@@ -265,3 +266,22 @@ async def test_what_it_keeps_of_calls_goes_by_itself(fleet: Fleet, redis_url: st
         lasting = {key for key in keys if await redis.ttl(key) == -1}
     assert len(keys) == 3
     assert lasting == {b"skycap:{breaker:partner}:state"}
+
+
+async def test_the_failure_rate_forgets_what_is_older_than_five_minutes(redis_url: str) -> None:
+    link = ClockedLink.to(redis_url)
+    await link.start(1_800_000_000_000)
+    state = engine.FleetBreakers(link)
+
+    async def call(name: str, result: engine.Result) -> None:
+        await state.begin(SPEC, name, lease=timedelta(seconds=1))
+        await state.finish(SPEC, name, result)
+
+    await call("first", "failed")
+    await link.pass_time(timedelta(minutes=4))
+    await call("second", "ok")
+    assert (await state.status(SPEC)).failure_rate == 0.5
+    await link.pass_time(timedelta(minutes=1, milliseconds=1))
+    status = await state.status(SPEC)
+    assert (status.calls, status.failure_rate) == (1, 0.0)
+    await link.close()

@@ -238,7 +238,10 @@ async def test_the_health_endpoints_have_the_shapes_that_the_dashboards_read(
         "queues": {
             name: {"waiting": 0, "active": 0, "failed": 0} for name in ("default", "email", "processing", "scheduled")
         },
-        "circuitBreakers": {},
+        "circuitBreakers": {
+            name: {"state": "CLOSED", "failureRate": 0.0}
+            for name in ("amadeus", "booking-com", "email", "google-places", "openai", "stripe")
+        },
     }
     checks = {"redis": "ok", "consumers": "ok", "database": "ok"}
     assert ready == (200, {"status": "ready", "checks": checks})

@@ -22,6 +22,7 @@ _VERBS = {
     "jobs": ("skycap.cli.jobs:jobs", "List, show, cancel, retry and reschedule jobs."),
     "queues": ("skycap.cli.queues:queues", "List, pause, resume and change queues."),
     "limits": ("skycap.cli.limits:limits", "List and change limits, and hold back what they count."),
+    "breakers": ("skycap.cli.breakers:breakers", "List, open, close and reset the breakers of partners."),
     "dead": ("skycap.cli.dead:dead", "List, show, redrive and discard dead letters."),
     "mail": ("skycap.cli.mail:mail", "Preview mails; settle those in doubt; take in bounces."),
     "privacy": ("skycap.cli.privacy:privacy", "Export or erase what is held about a person."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -98,11 +99,10 @@ class FleetBreakers:
         )
 
     async def statuses(self, specs: Mapping[str, BreakerSpec]) -> dict[str, BreakerStatus]:
-        return {name: await self.status(spec) for name, spec in specs.items()}
+        found = await asyncio.gather(*(self.status(spec) for spec in specs.values()))
+        return dict(zip(specs, found, strict=True))
 
-    async def _ask(
-        self, spec: BreakerSpec, verb: str, *arguments: str | float
-    ) -> tuple[int, BreakerChange | None]:
+    async def _ask(self, spec: BreakerSpec, verb: str, *arguments: str | float) -> tuple[int, BreakerChange | None]:
         said, state, is_news, remaining_ms = await self._call(spec, verb, *arguments)
         if not is_news:
             return said, None

@@ -15,6 +15,7 @@ from skycap.engine.queue import Counts, Queue
 from skycap.errors import Unavailable
 from skycap.health import Health, HealthCheck, down
 from skycap.http.access import needs_elsewhere
+from skycap.http.breakers import BreakerStatuses, as_fraction
 from skycap.http.tokens import Scope
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Vitals:
     since_last_turn: Callable[[], timedelta]
     is_draining: Callable[[], bool]
     checks: Sequence[HealthCheck]
+    breakers: BreakerStatuses
 
 
 class HealthRoutes:
@@ -76,20 +78,21 @@ class HealthRoutes:
     async def system(self, _request: web.Request) -> web.Response:
         """The overview that the dashboards read."""
         vitals = self._vitals
-        database, redis, hit_rate, counts, checks, replicas = await asyncio.gather(
+        database, redis, hit_rate, counts, checks, replicas, breakers = await asyncio.gather(
             _answered(vitals.database),
             _answered(vitals.redis),
             self._hit_rate(),
             self._counts(),
             self._checks(),
             self._replicas(),
+            vitals.breakers.now(),
         )
         body: dict[str, Any] = {
             "database": {"connected": database is not None, "responseTime": _in_ms(database)},
             # hitRate is of cache requests; 0 until there are any.
             "redis": {"connected": redis is not None, "hitRate": hit_rate},
             "queues": {name: _old_words(count) for name, count in counts.items()},
-            "circuitBreakers": {},
+            "circuitBreakers": {name: as_fraction(status) for name, status in breakers.items()},
         }
         if replicas:
             body["database"]["replicas"] = replicas

@@ -1,4 +1,6 @@
-"""Metrics in Prometheus' text format: the queues as they stand in Redis, and what blocked this daemon's event loop."""
+"""Metrics in Prometheus' text format: the queues as they stand in Redis, and what blocked this daemon's event loop, and its
+breakers.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from skycap.breaker import BreakerState
+from skycap.engine.breakers import BreakerStatus
 from skycap.engine.queue import Counts, Queue
 from skycap.errors import Unavailable
 from skycap.http.access import needs_elsewhere
+from skycap.http.breakers import BreakerStatuses
 from skycap.http.tokens import Scope
 from skycap.observe.event_loop import BlockFigures
 from skycap.services.cache_figures import Figures
@@ -33,11 +38,16 @@ class MetricsRoutes:
         blocks: Callable[[], Mapping[str, BlockFigures]],
         cache: Callable[[], Mapping[str, Figures]],
         slow_queries: Callable[[], Mapping[SlowQuery, int]],
+        *,
+        breakers: BreakerStatuses,
+        calls: Mapping[tuple[str, str], int],
     ) -> None:
         self._queues = queues
         self._blocks = blocks
         self._cache = cache
         self._slow_queries = slow_queries
+        self._breakers = breakers
+        self._calls = calls
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         router.add_get("/metrics", self.metrics)
@@ -45,13 +55,14 @@ class MetricsRoutes:
     @needs_elsewhere(Scope.READ)
     async def metrics(self, _request: web.Request) -> web.Response:
         """What is known now."""
-        counts = await self._counts()
+        counts, breakers = await asyncio.gather(self._counts(), self._breakers.now())
         text = "".join(
             [
                 *_of_queues(counts, is_up=len(counts) == len(self._queues)),
                 *_of_blocks(self._blocks()),
                 *of_cache(self._cache()),
                 _of_slow_queries(self._slow_queries()),
+                *_of_breakers(breakers, self._calls),
             ]
         )
         return web.Response(body=text.encode(), headers={"Content-Type": _FORMAT, "Cache-Control": "no-store"})
@@ -122,6 +133,33 @@ def _of_slow_queries(counts: Mapping[SlowQuery, int]) -> str:
         "counter",
         "Queries over database.slow_query_ms, by the fingerprint that the log explains.",
         [({"fingerprint": query.fingerprint, "job_type": query.kind}, count) for query, count in counts.items()],
+def _of_breakers(breakers: Mapping[str, BreakerStatus | None], calls: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    known = [status for status in breakers.values() if status is not None]
+    yield _family(
+        "skycap_circuit_breaker_state",
+        "gauge",
+        "1 for the state that the breaker has for the whole fleet.",
+        [
+            ({"breaker": status.name, "state": state.value.replace(" ", "_")}, status.state is state)
+            for status in known
+            for state in BreakerState
+        ],
+    )
+    yield _family(
+        "skycap_circuit_breaker_failure_ratio",
+        "gauge",
+        "Failed calls of the whole fleet in the last five minutes, as a share of all.",
+        [({"breaker": status.name}, status.failure_rate) for status in known],
+    )
+    yield _family(
+        "skycap_circuit_breaker_calls_total",
+        "counter",
+        "Calls of this daemon by how they ended; refused: not made, since the breaker was open.",
+        [
+            ({"breaker": name, "result": result}, calls.get((name, result), 0))
+            for name in breakers
+            for result in ("ok", "failed", "refused")
+        ],
     )
 
 

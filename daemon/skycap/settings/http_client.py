@@ -7,23 +7,16 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pydantic import Field, field_validator
 
 from skycap.settings.masking import quoted
-from skycap.settings.section import DAY_SECONDS, Section
+from skycap.settings.section import Section
 
 
 class HttpClientSettings(Section):
-    """How handlers call partners over HTTP (ctx.http)."""
+    """How handlers call partners over HTTP (ctx.http). How long a call may take in all, its breaker says."""
 
     connections: int = Field(default=100, ge=1, le=10_000, description="Connections that one daemon opens at most.")
     connections_per_host: int = Field(default=20, ge=1, le=10_000, description="As many of them to one host.")
     connect_timeout_seconds: float = Field(
         default=5.0, ge=0.05, le=300, description="How long reaching a partner may take."
-    )
-    timeout_seconds: float = Field(
-        default=30.0,
-        ge=0.05,
-        le=DAY_SECONDS,
-        description="How long one call may take in all, redirects and the whole answer included, where its breaker or "
-        "the handler allows no less.",
     )
     largest_answer_bytes: int = Field(
         default=10 * 1024 * 1024, ge=1024, le=1024**3, description="A longer answer is refused, however it is packed."

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 from pydantic.fields import FieldInfo
 
+from skycap.settings.breakers import BACKEND_BREAKERS
 from skycap.settings.layers import Key
 from skycap.settings.model import Settings
-from skycap.settings.breakers import BACKEND_BREAKERS
 from skycap.settings.queues import BACKEND_QUEUES
 from skycap.settings.tree import entry_of, field_at, fields_under, has_entries, is_list, is_table, kinds_of, section_of
 
@@ -140,9 +140,9 @@ def _usual_keys() -> Iterator[Key]:
             yield from ((name, key) for key in section.model_fields)
         elif not has_entries(field):
             yield (name,)
-    for section, names in (("queues", BACKEND_QUEUES), ("breakers", BACKEND_BREAKERS)):
-        for each in names:
-            yield from ((section, each, key) for key in fields_under((section, each)))
+    for table, entries in (("queues", BACKEND_QUEUES), ("breakers", BACKEND_BREAKERS)):
+        for entry in entries:
+            yield from ((table, entry, key) for key in fields_under((table, entry)))
 
 
 def _listed(text: str, field: FieldInfo) -> object:

@@ -1,0 +1,141 @@
+"""``skycap breakers``: how the partners' breakers stand, and opening or closing one by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from skycap.breaker import BreakerSpec
+from skycap.cli.changes import end_of, until_text
+from skycap.cli.installation import settings_of
+from skycap.cli.options import config_option
+from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.quantities import DURATION, duration_text
+from skycap.engine.breakers import BreakerStatus, FleetBreakers
+from skycap.engine.link import Link
+from skycap.installation import breaker_specs, load_plugins
+from skycap.settings import Settings
+
+
+@click.group
+def breakers() -> None:
+    """List, open, close and reset the breakers of partners."""
+
+
+@breakers.command("list")
+@config_option
+@json_option
+def list_breakers(config: Path | None, as_json: bool) -> None:
+    """List the breakers: how they stand for the whole fleet, and the calls that failed in the last five minutes."""
+    specs, found = asyncio.run(_list(settings_of(config)))
+    if as_json:
+        print_json([_document(status, specs[status.name]) for status in found])
+    else:
+        columns = ("breaker", "state", "failed", "calls", "in a row", "opens after", "since", "tries again in")
+        print_table(columns, [_row(status, specs[status.name]) for status in found])
+
+
+@breakers.command("open")
+@click.argument("name", metavar="NAME")
+@click.option("--for", "duration", type=DURATION, metavar="DURATION", help="10m, 2h; else until it is reset.")
+@config_option
+@json_option
+def open_breaker(name: str, duration: timedelta | None, config: Path | None, as_json: bool) -> None:
+    """Let no call to the partner pass: jobs that need it wait."""
+    status = asyncio.run(_change(settings_of(config), name, lambda state, spec: state.open(spec, duration)))
+    _say(status, f"{name} is open{until_text(end_of(duration)) or ' until it is reset'}", as_json=as_json)
+
+
+@breakers.command
+@click.argument("name", metavar="NAME")
+@config_option
+@json_option
+def close(name: str, config: Path | None, as_json: bool) -> None:
+    """Let all calls to the partner pass, however they end, until it is reset."""
+    status = asyncio.run(_change(settings_of(config), name, lambda state, spec: state.close(spec)))
+    _say(status, f"{name} is closed until it is reset", as_json=as_json)
+
+
+@breakers.command
+@click.argument("name", metavar="NAME")
+@config_option
+@json_option
+def reset(name: str, config: Path | None, as_json: bool) -> None:
+    """Let NAME begin anew: closed, and to open by itself when calls fail."""
+    status = asyncio.run(_change(settings_of(config), name, lambda state, spec: state.reset(spec)))
+    _say(status, f"{name} is closed, and opens by itself", as_json=as_json)
+
+
+@asynccontextmanager
+async def _state(settings: Settings) -> AsyncGenerator[FleetBreakers]:
+    link = Link.to(settings.require_redis().unmasked)
+    try:
+        yield FleetBreakers(link)
+    finally:
+        await link.close()
+
+
+async def _list(settings: Settings) -> tuple[dict[str, BreakerSpec], list[BreakerStatus]]:
+    specs = breaker_specs(settings, load_plugins(settings))
+    async with _state(settings) as state:
+        found = await state.statuses(specs)
+    return specs, [found[name] for name in sorted(found)]
+
+
+async def _change(
+    settings: Settings, name: str, act: Callable[[FleetBreakers, BreakerSpec], Awaitable[None]]
+) -> BreakerStatus:
+    specs = breaker_specs(settings, load_plugins(settings))
+    if name not in specs:
+        raise click.UsageError(f"there is no breaker {name!r}; known: {', '.join(sorted(specs))}")
+    async with _state(settings) as state:
+        await act(state, specs[name])
+        return await state.status(specs[name])
+
+
+def _say(status: BreakerStatus, text: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"breaker": status.name, "state": status.state, "forced": status.forced})
+    else:
+        click.echo(text)
+
+
+def _document(status: BreakerStatus, spec: BreakerSpec) -> dict[str, Any]:
+    left = status.tries_again_in
+    return {
+        "breaker": status.name,
+        "state": status.state,
+        "forced": status.forced,
+        "failureRate": round(status.failure_rate, 4),
+        "calls": status.calls,
+        "failedCalls": status.failed_calls,
+        "failuresInARow": status.failures,
+        "successesInARow": status.successes,
+        "probes": status.probes,
+        "since": status.since,
+        "triesAgainInSeconds": None if left is None else round(left.total_seconds(), 1),
+        "opensAfter": spec.opens_after,
+        "closesAfter": spec.closes_after,
+        "triesAgainAfterSeconds": spec.tries_again_after.total_seconds(),
+        "timeoutSeconds": spec.timeout.total_seconds(),
+    }
+
+
+def _row(status: BreakerStatus, spec: BreakerSpec) -> tuple[object, ...]:
+    left = status.tries_again_in
+    return (
+        status.name,
+        f"{status.state}{', by hand' if status.forced else ''}",
+        f"{100 * status.failure_rate:.1f} %",
+        status.calls,
+        status.failures,
+        spec.opens_after,
+        status.since,
+        None if left is None else duration_text(timedelta(seconds=round(left.total_seconds()))),
+    )

@@ -20,8 +20,8 @@ from skycap.engine.queue import Queue
 from skycap.engine.taskiq_results import result_backend
 from skycap.errors import ConfigurationError, PluginError
 from skycap.http.bodies import Bodies
-from skycap.http.cache import CacheRoutes, fleet_figures
 from skycap.http.breakers import BreakerRoutes, BreakerStatuses
+from skycap.http.cache import CacheRoutes, fleet_figures
 from skycap.http.description import DescriptionRoutes
 from skycap.http.guards import LocalGuard, NobodyGuard, TokenGuard
 from skycap.http.health import HealthRoutes, Vitals
@@ -39,8 +39,8 @@ from skycap.maintenance.clock import Clock
 from skycap.observe.event_loop import LoopMonitor
 from skycap.published_kinds import published
 from skycap.scheduling import schedules_of
+from skycap.services.breakers import FleetBreaker, FleetBreakers
 from skycap.services.cache_figures import total_of
-from skycap.services.breakers import FleetBreakers
 from skycap.services.http_client import PartnerClient
 from skycap.worker.consumer import Consumer
 from skycap.worker.executor import Executor
@@ -114,7 +114,7 @@ def assemble(settings: Settings) -> Daemon:
     fleet_queues = queues(broker.link, settings, registry)
     breakers = _breakers(settings, registry, broker.link, fleet_queues)
     http_client = _http_client(settings, breakers)
-    mail = _mail(settings, registry, database, smtp, broker.link, breakers)
+    mail = _mail(settings, registry, database, smtp, link=broker.link, breaker=breakers["email"])
     executor = Executor(
         registry=registry,
         broker=broker,
@@ -237,7 +237,8 @@ def _check_breakers(registry: Registry, settings: Settings) -> None:
                 near = difflib.get_close_matches(name, known, n=1)
                 fix = f"did you mean {near[0]!r}?" if near else f"add a [breakers.{name}] table, or plugin.breaker(…)"
                 raise PluginError(
-                    f"plugin {job_type.plugin}: {job_type.kind} needs the breaker {name!r}, which nothing declares; {fix}"
+                    f"plugin {job_type.plugin}: {job_type.kind} needs the breaker {name!r}, "
+                    f"which nothing declares; {fix}"
                 )
 
 
@@ -317,8 +318,9 @@ def _mail(
     registry: Registry,
     database: DatabasePool | None,
     smtp: SmtpPool | None,
+    *,
     link: Link,
-    breakers: FleetBreakers,
+    breaker: FleetBreaker,
 ) -> _Mail | None:
     if not registry.template_loaders() and (database is None or smtp is None):
         return None
@@ -335,7 +337,7 @@ def _mail(
         smtp=smtp,
         subscriptions=subscriptions,
         link=link,
-        breaker=breakers["email"],
+        breaker=breaker,
     )
     return _Mail(
         service=service,

@@ -51,7 +51,7 @@ class BreakerSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class BreakerChange:
-    """A breaker has come to another state. ``tries_again_in`` is for one that is open, and at most its spec's figure."""
+    """A breaker has come to another state. ``tries_again_in`` says when an open one does."""
 
     breaker: str
     state: BreakerState

@@ -9,10 +9,11 @@ from uuid import uuid4
 
 from aiohttp import ClientSession
 
-from skycap import BreakerSpec
+from skycap import AsyncClient, BreakerSpec, JobState, RawPayload
 from skycap.engine.breakers import FleetBreakers
 from skycap.engine.link import Link
 from tests.support.daemons import Site, skycap
+from tests.support.workers import eventually
 
 IN_PERCENT = (
     '{"amadeus": {"state": "CLOSED", "failureRate": 2.5, "healthy": true}, '
@@ -116,3 +117,48 @@ async def test_where_redis_is_away_nothing_is_known_of_a_breaker(tmp_path: Path)
         http.get("/api/system/circuit-breakers") as response,
     ):
         assert (await response.json())["stripe"] == {"state": None, "failureRate": None, "healthy": None}
+
+
+PAYS = """
+from pathlib import Path
+
+from skycap import Context, Payload, Plugin, hookimpl
+
+plugin = Plugin("pays")
+
+
+class Pay(Payload, kind="pay"):
+    pass
+
+
+@plugin.job(breakers=("stripe",))
+async def pay(ctx: Context, payload: Pay) -> None:
+    async with ctx.breakers["stripe"].guard():
+        raise OSError("down")
+
+
+@hookimpl
+async def breaker_changed(change):
+    Path(__file__).with_suffix(".told").write_text(f"{change.breaker} {change.state}")
+"""
+
+
+async def test_a_daemon_tells_its_plugins_and_its_queue_that_a_breaker_opens(
+    redis_url: str, tmp_path: Path, plugins_folder: Path
+) -> None:
+    (plugins_folder / "pays.py").write_text(PAYS)
+    site = Site(folder=tmp_path, redis_url=redis_url, plugins_dir=plugins_folder)
+    told = plugins_folder / "pays.told"
+    async with site.daemon(), AsyncClient(redis_url) as client:
+        jobs = [(await client.enqueue(RawPayload(kind="pay", queue="default"))).job_id for _ in range(5)]
+
+        async def was_told() -> bool:
+            return told.exists()
+
+        await eventually(was_told)
+        listed = await skycap("queues", "list", "--json", "--config", site.config)
+        held = {each["queue"]: [gate["gate"] for gate in each["held"]] for each in listed.json}
+        assert held == {"default": ["breaker stripe"], "email": [], "processing": [], "scheduled": []}
+        found = [await client.get(job_id, queue="default") for job_id in jobs]
+    assert told.read_text() == "stripe open"
+    assert {job.state for job in found if job is not None} <= {JobState.AVAILABLE, JobState.RETRYABLE}

@@ -85,7 +85,8 @@ async def breakers(redis_url: str) -> AsyncGenerator[FleetBreakers]:
 
 @asynccontextmanager
 async def client_of(breakers: FleetBreakers, **options: Any) -> AsyncGenerator[PartnerClient]:
-    client = PartnerClient(breakers, **{"allow_private": HERE, **options})
+    settings: dict[str, Any] = {"allow_private": HERE, **options}
+    client = PartnerClient(breakers, **settings)
     try:
         yield client
     finally:
@@ -104,7 +105,12 @@ def answer(status: int, **headers: str) -> Answer:
 
 async def test_a_partner_is_asked_and_answers(partner: Partner, url: str, client: PartnerClient) -> None:
     reply = await client.request(
-        "post", f"{url}/search?a=1", breaker="partner", params={"b": "2"}, headers={"X-Key": SECRET}, json={"city": "IST"}
+        "post",
+        f"{url}/search?a=1",
+        breaker="partner",
+        params={"b": "2"},
+        headers={"X-Key": SECRET},
+        json={"city": "IST"},
     )
     assert (reply.status, reply.json(), reply.headers["content-type"]) == (
         200,
@@ -216,7 +222,7 @@ async def test_a_call_that_takes_too_long_is_ended(breakers: FleetBreakers, clie
         "100.64.0.1",
         "[fe80::1]",
         "[fd00::1]",
-        "0.0.0.0",
+        "0.0.0.0",  # noqa: S104 - nothing listens there
         "224.0.0.1",
     ],
 )
@@ -271,8 +277,8 @@ async def test_a_redirect_of_what_is_not_read_only_is_left_to_the_handler(
 async def test_no_redirect_leads_from_https_to_http(partner: Partner, url: str, breakers: FleetBreakers) -> None:
     authority = trustme.CA()
     theirs, ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("127.0.0.1").configure_cert(theirs)
-    authority.configure_trust(ours)
+    authority.issue_cert("127.0.0.1").configure_cert(theirs)  # pyright: ignore[reportUnknownMemberType]
+    authority.configure_trust(ours)  # pyright: ignore[reportUnknownMemberType]  # it takes PyOpenSSL's contexts, too
     secure = Partner()
     secure.answers = [answer(200), answer(302, Location=url)]
     async with served(secure, ssl=theirs) as https, client_of(breakers, ssl_context=ours) as client:

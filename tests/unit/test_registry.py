@@ -15,6 +15,9 @@ from structlog.testing import capture_logs
 from taskiq import SmartRetryMiddleware, TaskiqMiddleware
 
 from skycap import (
+    BreakerChange,
+    BreakerSpec,
+    BreakerState,
     Context,
     Health,
     InvalidPayload,
@@ -229,6 +232,10 @@ class Observer:
         return [HealthCheck(name="observer.eyes", plugin="observer", check=voice)]
 
     @hookimpl
+    def register_breakers(self) -> Iterable[BreakerSpec]:
+        return [BreakerSpec(name="observatory", opens_after=1)]
+
+    @hookimpl
     def register_samples(self) -> Iterable[Sample]:
         return [Sample(name="wave", payload=Hello(first_name="Ada"))]
 
@@ -249,6 +256,10 @@ class Observer:
         self.told.append(f"{type(outcome).__name__} in {duration}")
 
     @hookimpl
+    def breaker_changed(self, change: BreakerChange) -> None:
+        self.told.append(f"{change.breaker} is {change.state}")
+
+    @hookimpl
     def before_send(self, message: EmailMessage) -> None:
         message["X-Observed"] = "yes"
 
@@ -262,6 +273,8 @@ async def tell_everything(registry: Registry) -> EmailMessage:
     await registry.notify("daemon_started", worker_id="w")
     await registry.notify("job_started", job=JOB)
     await registry.notify("job_finished", job=JOB, outcome=Completed(), duration=timedelta(seconds=1))
+    change = BreakerChange(breaker="stripe", state=BreakerState.OPEN, tries_again_in=timedelta(seconds=20))
+    await registry.notify("breaker_changed", change=change)
     await registry.notify("before_send", message=mail)
     await registry.notify("daemon_stopping", worker_id="w")
     return mail
@@ -271,12 +284,38 @@ async def test_every_hook_is_called_with_what_it_asks_for(registry: Registry) ->
     observer = Observer()
     registry.add(observer, name="observer", origin="this test")
     mail = await tell_everything(registry)
-    assert observer.told == ["started w", "began 1", "Completed in 0:00:01"]
+    assert observer.told == ["started w", "began 1", "Completed in 0:00:01", "stripe is open"]
     assert mail["X-Observed"] == "yes"
     assert [check.name for check in registry.health_checks()] == ["hello.voice", "observer.eyes"]
     assert [sample.kind for sample in registry.samples()] == ["say-hello", "say-hello"]
+    assert registry.breakers == {"observatory": BreakerSpec(name="observatory", opens_after=1)}
     stopped = registry.unsubscribers()
     assert (stopped["hello"].settings, stopped["observer"].settings) == (HelloSettings(greeting="Merhaba"), None)
+
+
+def test_two_plugins_may_declare_one_breaker_alike_and_not_otherwise(registry: Registry) -> None:
+    for name in ("flights", "hotels"):
+        partner = Plugin(name)
+        partner.breaker(BreakerSpec(name="partner"))
+        registry.add(partner, name=name, origin="this test")
+    assert list(registry.breakers) == ["partner"]
+    cars = Plugin("cars")
+    cars.breaker(BreakerSpec(name="partner", opens_after=9))
+    with pytest.raises(PluginError, match="two plugins declare the breaker 'partner' with other figures each"):
+        registry.add(cars, name="cars", origin="this test")
+
+
+@pytest.mark.parametrize(
+    ("figures", "problem"),
+    [
+        ({"name": "Booking.com"}, "breaker 'Booking.com': write lower-case words"),
+        ({"name": "x", "opens_after": 0}, "are at least 1"),
+        ({"name": "x", "tries_again_after": timedelta(0)}, "are longer than nothing"),
+    ],
+)
+def test_a_breaker_that_cannot_be_is_refused_where_it_is_declared(figures: dict[str, Any], problem: str) -> None:
+    with pytest.raises(TypeError, match=problem):
+        BreakerSpec(**figures)
 
 
 def test_a_plugin_has_one_answer_to_a_guest_who_unsubscribes() -> None:

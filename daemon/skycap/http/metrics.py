@@ -1,6 +1,4 @@
-"""Metrics in Prometheus' text format: the queues as they stand in Redis, and what blocked this daemon's event loop, and its
-breakers.
-"""
+"""Metrics in Prometheus' text format: queues and breakers as they stand in Redis, and what blocks the event loop."""
 
 from __future__ import annotations
 
@@ -133,6 +131,9 @@ def _of_slow_queries(counts: Mapping[SlowQuery, int]) -> str:
         "counter",
         "Queries over database.slow_query_ms, by the fingerprint that the log explains.",
         [({"fingerprint": query.fingerprint, "job_type": query.kind}, count) for query, count in counts.items()],
+    )
+
+
 def _of_breakers(breakers: Mapping[str, BreakerStatus | None], calls: Mapping[tuple[str, str], int]) -> Iterator[str]:
     known = [status for status in breakers.values() if status is not None]
     yield _family(

@@ -79,9 +79,8 @@ class PartnerClient:
         sent = dict(headers or {})
         if idempotency_key is not None:
             sent["Idempotency-Key"] = idempotency_key
-        call = _Call(
-            method=method.upper(), url=_url_of(url, params, breaker), partner=breaker, headers=sent, json=json
-        )
+        call = _Call(method=method.upper(), url=_url_of(url, params, breaker), partner=breaker, headers=sent, json=json)
+
         async def attempt() -> HttpReply:
             try:
                 async with self._breakers[breaker].guard(timeout=timeout):
@@ -155,7 +154,7 @@ class PartnerClient:
                     limit=self._connections,
                     limit_per_host=self._connections_per_host,
                     socket_factory=self._socket,
-                    ssl=True if self._ssl_context is None else self._ssl_context,
+                    **({} if self._ssl_context is None else {"ssl": self._ssl_context}),
                 ),
                 # The whole call is the breaker's to end; a proxy would make the connections that are checked here.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout.total_seconds()),
@@ -169,7 +168,7 @@ class PartnerClient:
         family, kind, protocol, _, where = address
         _check_address(ip_address(str(where[0]).partition("%")[0]), self._allow_private)
         made = socket.socket(family, kind, protocol)
-        made.setblocking(False)
+        made.setblocking(False)  # noqa: FBT003 - it has no name
         return made
 
 

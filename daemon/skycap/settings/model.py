@@ -20,8 +20,8 @@ from skycap.backoff import Backoff
 from skycap.errors import ConfigurationError
 from skycap.settings.addresses import RedisAddress, SmtpAddress
 from skycap.settings.alerts import AlertSettings
-from skycap.settings.cache import CacheSettings
 from skycap.settings.breakers import BreakerSettings, backend_breakers, merged_breakers
+from skycap.settings.cache import CacheSettings
 from skycap.settings.database import DatabaseAddress
 from skycap.settings.http_client import HttpClientSettings
 from skycap.settings.jobs import JobSettings

@@ -36,7 +36,7 @@ class Policy:
         return self.keep_discarded if isinstance(outcome, Discarded) else self.keep_finished
 
 
-def verdict(  # noqa: C901, PLR0911 - one line a case reads best
+def verdict(  # noqa: C901, PLR0911, PLR0912 - one line a case reads best
     error: BaseException | None, result: Any, *, attempt: int, snoozes: int, policy: Policy
 ) -> Outcome:
     """The outcome of attempt number ``attempt`` of a job that was snoozed ``snoozes`` times before."""

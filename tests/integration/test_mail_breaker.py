@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from skycap.services.mailer import MailService, Sending
 from skycap.services.migrations import migrate
 from tests.integration.test_mailer import ADA, TEMPLATE, composer, running
 from tests.support.servers import LineServer, ms, pool_to
+from tests.support.workers import eventually
 
 SPEC = BreakerSpec(name="email", opens_after=2, closes_after=1, tries_again_after=timedelta(minutes=1))
 
@@ -32,7 +34,7 @@ class Post:
         self._state = state
         self._sent = 0
 
-    async def send(self, **variables: str) -> str:
+    async def send(self, **variables: Any) -> str:
         """Another mail each time."""
         self._sent += 1
         mailer = self.service.for_job(running(f"job-{self._sent}"), 1, "bookings")
@@ -107,11 +109,26 @@ async def test_an_open_breaker_is_met_before_the_ledger_and_the_server(redis_url
             with pytest.raises(Unavailable):
                 await mails.send()
         entries, heard = await mails.entries(), len(server.heard)
-        for _ in range(3):
-            with pytest.raises(BreakerOpen) as caught:
-                await mails.send()
+        with pytest.raises(BreakerOpen) as caught:
+            await mails.send()
         assert timedelta(0) < caught.value.retry_after <= SPEC.tries_again_after
         assert (await mails.entries(), len(server.heard)) == (entries, heard)
+
+
+async def test_a_mail_that_is_cancelled_before_it_left_says_nothing_of_the_server(
+    redis_url: str, database_url: str
+) -> None:
+    async with LineServer({"DATA": None}) as server, post(server, redis_url, database_url) as mails:
+        sending = asyncio.create_task(mails.send())
+
+        async def is_under_way() -> bool:
+            return "DATA" in server.heard
+
+        await eventually(is_under_way)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        assert (await mails.status()).calls == 0
 
 
 async def test_a_mail_that_is_not_sent_says_nothing_of_the_server(redis_url: str, database_url: str) -> None:

@@ -154,7 +154,7 @@ class PartnerClient:
                     limit=self._connections,
                     limit_per_host=self._connections_per_host,
                     socket_factory=self._socket,
-                    **({} if self._ssl_context is None else {"ssl": self._ssl_context}),
+                    ssl=True if self._ssl_context is None else self._ssl_context,
                 ),
                 # The whole call is the breaker's to end; a proxy would make the connections that are checked here.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout.total_seconds()),

@@ -198,17 +198,17 @@ class MailService:
         _log.info("mail sent", **mail.fields(first.message_id), smtp_code=reply.code, duration_ms=duration_ms)
 
     async def _hand_over(self, mail: _Mail, message: bytes, before_dot: Callable[[], Awaitable[None]]) -> SmtpReply:
-        error: Exception | None = None
         try:
-            return await self._smtp.deliver(
+            reply = await self._smtp.deliver(
                 message, sender=self._envelope_sender(mail), recipient=mail.recipient, before_dot=before_dot
             )
-        except Exception as caught:
-            error = caught
-            raise
-        finally:
+        except Exception as error:
             if mail.call is not None:
                 await mail.call.end(_result_of(error))
+            raise
+        if mail.call is not None:
+            await mail.call.end("ok")
+        return reply
 
     def _envelope_sender(self, mail: _Mail) -> str:
         token = mail.intent.verp_token
@@ -422,11 +422,9 @@ class _Mail:
         }
 
 
-def _result_of(error: Exception | None) -> Result:
+def _result_of(error: Exception) -> Result:
     """What a mail says of the server: an answer about this mail or its recipient is one of a server that is there."""
     match error:
-        case None:
-            return "ok"
         case Deferred():
             return "failed" if error.counts_against_server else "ok"
         case OutcomeUnknown():

@@ -400,6 +400,10 @@ def _alerts(
         fleet = await cache.fleet_figures() or {}
         return {name: CacheFigures(hits=each.hits, misses=each.misses) for name, each in fleet.items()}
 
+    async def breakers() -> dict[str, str]:
+        found = await vitals.breakers.now()
+        return {name: status.state.value for name, status in found.items() if status is not None}
+
     return AlertWatch(
         Sources(
             queues=vitals.queues.values(),
@@ -408,6 +412,7 @@ def _alerts(
             mails_in_doubt=None if database is None else _mails_in_doubt(database),
             slow_queries=None if database is None else lambda: database.slow_queries.total,
             outbox_age=None if database is None or not settings.outbox.enabled else _outbox_age(database),
+            breakers=breakers,
             caches=caches,
         ),
         link,

@@ -177,6 +177,7 @@ async def test_what_the_partner_refuses_is_no_failure_of_its(
         ("soon", 60, 60),
         ("999999999", 3600, 3600),
     ],
+    ids=["seconds", "a date", "no time", "too long"],
 )
 async def test_a_partner_that_asks_for_a_pause_gets_it(  # noqa: PLR0917 - fixtures and parameters
     partner: Partner, url: str, client: PartnerClient, said: str, least: int, most: int

@@ -78,14 +78,13 @@ class HealthRoutes:
     async def system(self, _request: web.Request) -> web.Response:
         """The overview that the dashboards read."""
         vitals = self._vitals
-        database, redis, hit_rate, counts, checks, replicas, breakers = await asyncio.gather(
+        database, redis, hit_rate, counts, checks, (replicas, breakers) = await asyncio.gather(
             _answered(vitals.database),
             _answered(vitals.redis),
             self._hit_rate(),
             self._counts(),
             self._checks(),
-            self._replicas(),
-            vitals.breakers.now(),
+            asyncio.gather(self._replicas(), vitals.breakers.now()),
         )
         body: dict[str, Any] = {
             "database": {"connected": database is not None, "responseTime": _in_ms(database)},

@@ -41,7 +41,7 @@ VOCABULARY = (
         "breaker",
         "cache",
         "http_client",
-        "retrying",
+        "repetition",
         "context",
         "health",
         "schedule",
@@ -76,7 +76,7 @@ ONLY_HERE = {
     "icalendar": {"services"},
     "dkim": {"services"},
     "click": {"cli"},
-    "stamina": {"retrying"},
+    "stamina": {"repetition"},
 }
 """Replacing one of these libraries is a change in one room."""
 

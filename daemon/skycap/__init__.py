@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from skycap.payload import Payload
     from skycap.plugin import Plugin
     from skycap.raw_payload import RawPayload
-    from skycap.retrying import retrying
+    from skycap.repetition import retrying
     from skycap.sample import Sample
     from skycap.unique import Unique
 
@@ -177,7 +177,7 @@ _HOMES = {
     "hookimpl": "skycap.hookspecs",
     "linear": "skycap.backoff",
     "ok": "skycap.health",
-    "retrying": "skycap.retrying",
+    "retrying": "skycap.repetition",
     "waits": "skycap.backoff",
 }
 

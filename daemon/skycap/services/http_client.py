@@ -21,7 +21,7 @@ from yarl import URL
 from skycap.breaker import Breakers
 from skycap.errors import PartnerRefused, PermanentError, RateLimited, Unavailable
 from skycap.http_client import HttpReply
-from skycap.retrying import retrying
+from skycap.repetition import retrying
 
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110 9.2.2: sent twice, they mean the same."""

@@ -1,4 +1,4 @@
-"""retrying: makes a call again within a handler, when what it met may be over in a moment.
+"""Repetition: makes a call again within a handler, when what it met may be over in a moment.
 
 What takes longer than moments is better left to the job's own attempts, which hold no worker up meanwhile.
 """

@@ -10,7 +10,7 @@ import pytest
 import stamina
 
 from skycap import BreakerOpen, Cancel, Unavailable, retrying
-from skycap.retrying import Waits
+from skycap.repetition import Waits
 
 
 @pytest.fixture(autouse=True)

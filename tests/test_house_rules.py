@@ -46,6 +46,7 @@ VOCABULARY = (
         "health",
         "schedule",
         "hookspecs",
+        "index",
         "plugin",
         "sample",
         "unsubscribing",

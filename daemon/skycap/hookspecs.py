@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from skycap.breaker import BreakerChange, BreakerSpec
     from skycap.context import RunningJob
     from skycap.health import HealthCheck
+    from skycap.index import Index
     from skycap.job_type import JobType
     from skycap.outcome import Outcome
     from skycap.sample import Sample
@@ -76,6 +77,11 @@ class HookSpecs(Protocol):
     @hookspec
     def register_unsubscribers(self) -> Iterable[Unsubscriber]:
         """What to do when a guest unsubscribes from a mail of this plugin: one at most."""
+        ...
+
+    @hookspec
+    def register_indexes(self) -> Iterable[Index]:
+        """Indexes of the backend's tables that this plugin's queries need; names are unique among all plugins."""
         ...
 
     @hookspec

@@ -1,4 +1,4 @@
-"""Plugin: what a plugin module exposes; collects job types, schedules, templates and health checks."""
+"""Plugin: what a plugin module exposes; collects job types, schedules, templates, indexes and health checks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from skycap.breaker import BreakerSpec
 from skycap.context import Context
 from skycap.health import Health, HealthCheck
 from skycap.hookspecs import hookimpl
+from skycap.index import Index
 from skycap.job_type import JobType
 from skycap.payload import Payload
 from skycap.sample import Sample
@@ -69,6 +70,7 @@ class Plugin(Generic[S]):
         self._breakers: list[BreakerSpec] = []
         self._samples: list[Callable[[], Iterable[Sample]]] = []
         self._unsubscriber: Unsubscriber | None = None
+        self._indexes: list[Index] = []
 
     def __repr__(self) -> str:
         return f"Plugin({self.name!r})"
@@ -179,6 +181,33 @@ class Plugin(Generic[S]):
         self._breakers.append(spec)
         return spec
 
+    def index(
+        self,
+        name: str,
+        table: str,
+        keys: Sequence[str],
+        *,
+        purpose: str,
+        include: Sequence[str] = (),
+        where: str | None = None,
+    ) -> None:
+        """Say which index of the backend's ``table`` this plugin's queries need; see Index for what is what.
+
+        Nothing is created before an admin asks for it by ``skycap db indexes --apply``. Raises TypeError for what
+        cannot be an index.
+        """
+        self._indexes.append(
+            Index(
+                name=name,
+                table=table,
+                keys=tuple(keys) if not isinstance(keys, str) else keys,
+                purpose=purpose,
+                include=tuple(include),
+                where=where,
+                plugin=self.name,
+            )
+        )
+
     def health_check(self, check: Callable[[], Awaitable[Health]]) -> Callable[[], Awaitable[Health]]:
         """Make an ``async def name() -> Health`` a health check, shown as PLUGIN.name."""
         name = cast("str", getattr(check, "__name__", "check"))
@@ -219,6 +248,10 @@ class Plugin(Generic[S]):
     @hookimpl
     def register_breakers(self) -> Iterable[BreakerSpec]:
         return tuple(self._breakers)
+
+    @hookimpl
+    def register_indexes(self) -> Iterable[Index]:
+        return tuple(self._indexes)
 
     @hookimpl
     def register_jobs(self) -> Iterable[JobType]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from skycap.breaker import BreakerSpec
     from skycap.envelope import Envelope
     from skycap.health import HealthCheck
+    from skycap.index import Index
     from skycap.sample import Sample
     from skycap.schedule import Schedule
     from skycap.unsubscribing import Unsubscriber
@@ -160,6 +161,19 @@ class Registry:
 
     def health_checks(self) -> list[HealthCheck]:
         return [check for _, found in self._collect("register_health_checks") for check in found]
+
+    def indexes(self) -> list[Index]:
+        """Those of all plugins. Raises PluginError when two have one name."""
+        found: dict[str, Index] = {}
+        for plugin, indexes in self._collect("register_indexes"):
+            for index in indexes:
+                if index.name in found:
+                    raise PluginError(
+                        f"two indexes are called {index.name!r}: of {found[index.name].plugin} and of {plugin}; "
+                        "give one of them another name"
+                    )
+                found[index.name] = replace(index, plugin=plugin)
+        return list(found.values())
 
     def samples(self) -> list[Sample]:
         """Those of all plugins, in the order in which they were loaded."""

@@ -154,7 +154,7 @@ async def test_kinds_and_plugins_are_listed_with_the_broken_one(site: Site, plug
     assert {plugin["name"]: plugin["error"] for plugin in plugins} == {
         **dict.fromkeys(("accounts", "bookings", "mails", "partners", "payments", "price-alerts")),
         **dict.fromkeys(("price-history", "price-retention", "price-sweep")),
-        **dict.fromkeys(("processing", "recommendations", "reports")),
+        **dict.fromkeys(("processing", "recommendations", "reports", "upkeep")),
         "broken": "ModuleNotFoundError: No module named 'nowhere_to_be_found'",
     }
 

@@ -36,6 +36,7 @@ from skycap.discovery import PluginChoice, load
 from skycap.envelope import Envelope
 from skycap.errors import Undecodable
 from skycap.health import HealthCheck
+from skycap.index import Index
 from skycap.outcome import Completed, Outcome
 from skycap.registry import Registry
 from skycap.schedule import Schedule
@@ -45,7 +46,7 @@ SHIPPED = frozenset(
     {
         *("accounts", "bookings", "mails", "partners", "payments", "price-alerts"),
         *("price-history", "price-retention", "price-sweep"),
-        *("processing", "recommendations", "reports"),
+        *("processing", "recommendations", "reports", "upkeep"),
     }
 )
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -240,6 +241,10 @@ class Observer:
         return [Sample(name="wave", payload=Hello(first_name="Ada"))]
 
     @hookimpl
+    def register_indexes(self) -> Iterable[Index]:
+        return [Index(name="skycap_waves", table="waves", keys=["createdAt DESC"], purpose="the newest waves")]
+
+    @hookimpl
     def register_unsubscribers(self) -> Iterable[Unsubscriber]:
         return [Unsubscriber(plugin="observer", stop=stop_greeting)]
 
@@ -287,6 +292,7 @@ async def test_every_hook_is_called_with_what_it_asks_for(registry: Registry) ->
     assert observer.told == ["started w", "began 1", "Completed in 0:00:01", "stripe is open"]
     assert mail["X-Observed"] == "yes"
     assert [check.name for check in registry.health_checks()] == ["hello.voice", "observer.eyes"]
+    assert [index.name for index in registry.indexes()] == ["skycap_waves"]
     assert [sample.kind for sample in registry.samples()] == ["say-hello", "say-hello"]
     assert registry.breakers == {"observatory": BreakerSpec(name="observatory", opens_after=1)}
     stopped = registry.unsubscribers()
@@ -351,6 +357,31 @@ def test_schedules_of_plugins_and_hooks_are_found_and_their_names_are_unique(reg
     other.schedule("0 0 * * *", Hello(first_name="Ada"))
     with pytest.raises(PluginError, match="two schedules are called 'say-hello': of clock and of other"):
         registry.add(other, name="other", origin="this test")
+
+
+def test_two_indexes_of_one_name_are_refused(registry: Registry) -> None:
+    registry.add(Observer(), name="observer", origin="this test")
+    other = Plugin("other")
+    other.index("skycap_waves", "hands", ["id"], purpose="the same name for something else")
+    registry.add(other, name="other", origin="this test")
+    with pytest.raises(PluginError, match="two indexes are called 'skycap_waves': of observer and of other; give one"):
+        registry.indexes()
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "message"),
+    [
+        ("bookings_of_user", ["userId"], "write skycap_ and lower-case words joined by underscores"),
+        ("skycap_bookings_of_User", ["userId"], "index name 'skycap_bookings_of_User'"),
+        ("skycap_bookings", [], "give its keys as a list"),
+        ("skycap_bookings", "userId", "give its keys as a list"),
+        ("skycap_bookings", ["userId DOWN"], r"key 'userId DOWN' is no column or \(expression\)"),
+        ("skycap_bookings", ["lower(email)"], r"key 'lower\(email\)' is no column or \(expression\)"),
+    ],
+)
+def test_what_is_no_index_is_refused_where_it_is_written(name: str, keys: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        Plugin("odd").index(name, "bookings", keys, purpose="a test")
 
 
 def test_a_later_plugins_templates_come_first(registry: Registry) -> None:

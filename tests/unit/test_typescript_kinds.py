@@ -252,6 +252,7 @@ def test_the_committed_module_is_what_the_travel_plugins_say_now() -> None:
             "processing",
             "recommendations",
             "reports",
+            "upkeep",
         }
     )
     found = load(PluginChoice(only=travel)).job_types

@@ -8,23 +8,27 @@ from pathlib import Path
 
 import click
 
-from skycap.cli.db_partition import partition
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
+from skycap.cli.verbs import Verbs
 from skycap.errors import ConfigurationError, Unavailable
 from skycap.exits import Exit
 from skycap.settings import Settings
 
+_VERBS = {
+    "migrate": ("skycap.cli.db:migrate_schema", "Create or update the tables in schema skycap."),
+    "grant": ("skycap.cli.db:grant", "Let a backend's role enqueue jobs in SQL."),
+    "partition": ("skycap.cli.db_partition:partition", "Convert a table of the backend's to one of months, online."),
+    "indexes": ("skycap.cli.db_indexes:indexes", "List the indexes that queries need, and create them."),
+}
 
-@click.group
+
+@click.group(cls=Verbs, verbs=_VERBS)
 def db() -> None:
-    """Bring skycap's own tables up to date, and let backends use them."""
+    """Bring skycap's own tables up to date, and keep the backend's fast."""
 
 
-db.add_command(partition)
-
-
-@db.command("migrate")
+@click.command("migrate")
 @click.option("--check", is_flag=True, help="Only say what is missing; exit 1 if anything is.")
 @config_option
 def migrate_schema(check: bool, config: Path | None) -> int:
@@ -37,7 +41,7 @@ def migrate_schema(check: bool, config: Path | None) -> int:
     return Exit.NOT_DONE if check and names else Exit.DONE
 
 
-@db.command
+@click.command
 @click.argument("role")
 @click.option("--show", is_flag=True, help="Only print the statements.")
 @config_option

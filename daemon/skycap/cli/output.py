@@ -11,6 +11,8 @@ import click
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+_KIBI = 1024
+
 
 def json_option(command: _F) -> _F:
     """The ``--json`` of every command that prints."""
@@ -34,6 +36,18 @@ def print_fields(fields: Mapping[str, object]) -> None:
     width = max(len(name) for name in fields)
     for name, value in fields.items():
         click.echo(f"{name.ljust(width)}  {_cell(value)}")
+
+
+def size_text(size: int | None) -> str | None:
+    """Bytes as one reads them: ``712 B``, ``8.2 MiB``."""
+    if size is None:
+        return None
+    number, unit = float(size), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if number < _KIBI:
+            break
+        number, unit = number / _KIBI, larger
+    return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
 
 
 def _cell(value: object) -> str:

@@ -20,6 +20,7 @@ _VERBS = {
     "grant": ("skycap.cli.db:grant", "Let a backend's role enqueue jobs in SQL."),
     "partition": ("skycap.cli.db_partition:partition", "Convert a table of the backend's to one of months, online."),
     "indexes": ("skycap.cli.db_indexes:indexes", "List the indexes that queries need, and create them."),
+    "report": ("skycap.cli.db_report:report", "Show what makes the database slow or large."),
 }
 
 

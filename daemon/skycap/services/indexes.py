@@ -118,7 +118,7 @@ class IndexStanding:
             "note": self.note or None,
             "bytes": self.bytes,
             "scans": self.scans,
-            "scansSince": self.scans_since,
+            "scans_since": self.scans_since,
         }
 
 

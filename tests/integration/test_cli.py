@@ -138,6 +138,7 @@ async def test_kinds_and_plugins_are_listed_with_the_broken_one(site: Site, plug
     required = {kind["kind"]: kind["schema"].get("required", []) for kind in kinds}
     assert required == {
         "check-price-alerts": [],
+        **dict.fromkeys(("analyze-stale-tables", "cleanup-old-data", "tidy-records", "warm-cache"), []),
         "generate-ai-recommendations": ["userId"],
         "generate-report": ["mailTo"],
         "process-booking": ["bookingId"],
@@ -154,7 +155,7 @@ async def test_kinds_and_plugins_are_listed_with_the_broken_one(site: Site, plug
     assert {plugin["name"]: plugin["error"] for plugin in plugins} == {
         **dict.fromkeys(("accounts", "bookings", "mails", "partners", "payments", "price-alerts")),
         **dict.fromkeys(("price-history", "price-retention", "price-sweep")),
-        **dict.fromkeys(("processing", "recommendations", "reports", "upkeep")),
+        **dict.fromkeys(("housekeeping", "processing", "recommendations", "reports", "upkeep")),
         "broken": "ModuleNotFoundError: No module named 'nowhere_to_be_found'",
     }
 

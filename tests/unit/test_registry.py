@@ -46,7 +46,7 @@ SHIPPED = frozenset(
     {
         *("accounts", "bookings", "mails", "partners", "payments", "price-alerts"),
         *("price-history", "price-retention", "price-sweep"),
-        *("processing", "recommendations", "reports", "upkeep"),
+        *("housekeeping", "processing", "recommendations", "reports", "upkeep"),
     }
 )
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

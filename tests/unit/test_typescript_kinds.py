@@ -242,6 +242,7 @@ def test_the_committed_module_is_what_the_travel_plugins_say_now() -> None:
         {
             "accounts",
             "bookings",
+            "housekeeping",
             "mails",
             "partners",
             "payments",

@@ -16,11 +16,13 @@ from skycap_travel.payloads.price_sweep import CheckPriceAlerts
 from skycap_travel.payloads.processing import ProcessBooking
 from skycap_travel.payloads.recommendations import GenerateAiRecommendations
 from skycap_travel.payloads.reports import GenerateReport, NamedPeriod, ReportKind
+from skycap_travel.payloads.upkeep import CleanupOldData, WarmCache
 
 __all__ = [
     "AttachedFile",
     "BookingType",
     "CheckPriceAlerts",
+    "CleanupOldData",
     "EntityType",
     "GenerateAiRecommendations",
     "GenerateReport",
@@ -35,4 +37,5 @@ __all__ = [
     "SyncExternalData",
     "TendPriceHistory",
     "UpdatePriceHistory",
+    "WarmCache",
 ]

@@ -125,6 +125,7 @@ def assemble(settings: Settings) -> Daemon:
             breakers=breakers,
             cache=cache,
             http=http_client,
+            queues=tuple(settings.queues),
         ),
         policy_of=lambda job_type: _policy(job_type, settings),
         unknown_kind_wait=timedelta(hours=settings.worker.unknown_kind_hours),

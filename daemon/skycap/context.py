@@ -193,6 +193,16 @@ class RunningJob(NamedTuple):
     tags: tuple[str, ...] = ()
 
 
+class QueueCounts(NamedTuple):
+    """How many jobs stand where in one queue, for the whole fleet; ``discarded`` are its dead letters."""
+
+    available: int
+    later: int
+    running: int
+    discarded: int
+    is_paused: bool
+
+
 class Context(Protocol, Generic[S_co]):
     """What a handler may reach. ``ctx.settings`` is its own plugin's settings, validated."""
 
@@ -214,6 +224,10 @@ class Context(Protocol, Generic[S_co]):
     def log(self) -> Log: ...
     @property
     def enqueue(self) -> Enqueue: ...
+
+    async def queues(self) -> Mapping[str, QueueCounts]:
+        """How each queue of this installation stands, by name. Raises Unavailable."""
+        ...
 
     async def progress(self, fraction: float, note: str = "", /) -> None:
         """Tell whoever watches the job how far it has come, from 0 to 1. Raises ValueError beyond."""

@@ -1,4 +1,4 @@
-"""Housekeeping: skycap's own plugin, which keeps its tables small and PostgreSQL's statistics fresh.
+"""Housekeeping: skycap's own plugin: keeps its tables small and statistics fresh, and reports to the admin.
 
 What waits in the outbox and what it keeps is up to the relay; finished jobs have their retention in Redis.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,9 @@ from skycap.context import Context, Database
 from skycap.errors import Unavailable
 from skycap.payload import Payload
 from skycap.plugin import Plugin
+
+if TYPE_CHECKING:
+    from skycap.services.database_report import DatabaseReport
 
 _BATCH = 1000
 
@@ -75,7 +78,14 @@ _STALE = """
     ORDER BY s.n_mod_since_analyze DESC
 """
 
+_MAILS = """
+    SELECT count(*) FILTER (WHERE state = 'failed' AND updated_at > now() - INTERVAL '1 day') AS failed,
+           count(*) FILTER (WHERE state = 'unknown') AS unknown
+    FROM skycap.mail_ledger WHERE state IN ('failed', 'unknown')
+"""
+
 Days = Annotated[float, Field(ge=0, le=36_500)]
+Address = Annotated[str, Field(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$", max_length=254)]
 
 
 class HousekeepingSettings(BaseModel):
@@ -84,6 +94,9 @@ class HousekeepingSettings(BaseModel):
     ``mail_details_days``: the server's reply, notes and return address of a mail that has ended. The hash of its
     recipient and what became of it are kept for ``mail_days``, after which the same mail could be sent again. Links to
     unsubscribe stop working after ``unsubscribe_links_days``.
+
+    ``report_to`` get a mail every morning: queues, dead letters, mails that failed, and the database's report. Its
+    template, operations/report, comes with the travel plugins, and is in English.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -91,6 +104,7 @@ class HousekeepingSettings(BaseModel):
     mail_details_days: Days = 90
     mail_days: Days = 730
     unsubscribe_links_days: Days = 1095
+    report_to: tuple[Address, ...] = Field(default=(), repr=False)
 
 
 class TidyRecords(Payload, kind="tidy-records", queue="scheduled"):
@@ -101,10 +115,15 @@ class AnalyzeStaleTables(Payload, kind="analyze-stale-tables", queue="scheduled"
     """ANALYZE tables that have changed much, and to which autovacuum has not come."""
 
 
+class MakeDatabaseReport(Payload, kind="database-report", queue="scheduled"):
+    """Look for what makes the database slow or large, and mail it to whom it concerns."""
+
+
 plugin = Plugin("housekeeping", settings=HousekeepingSettings)
 
 plugin.schedule("30 2 * * *", TidyRecords())
 plugin.schedule("15 3 * * *", AnalyzeStaleTables())
+plugin.schedule("0 6 * * *", MakeDatabaseReport())
 
 
 @plugin.job(timeout=timedelta(hours=1))
@@ -130,6 +149,44 @@ async def analyze_stale_tables(
     for row in await ctx.db.fresh.fetch(_STALE):
         done["analyzed" if await _analyze(ctx, row["table"]) else "skipped"].append(row["table"])
     return done
+
+
+@plugin.job(timeout=timedelta(minutes=10))
+async def make_database_report(ctx: Context[HousekeepingSettings], payload: MakeDatabaseReport) -> dict[str, Any]:
+    """Its result is short: the report itself is `skycap db report`."""
+    del payload
+    from skycap.services.database_report import database_report
+
+    report = await database_report(ctx.db)
+    if ctx.settings.report_to:
+        await _mail(ctx, report)
+    return {
+        "slowStatements": len(report.slow_statements),
+        "sequentialScans": len(report.sequential_scans),
+        "unusedIndexes": len(report.unused_indexes),
+        "duplicateIndexes": len(report.duplicate_indexes),
+        "bloated": len(report.bloat),
+        "staleTables": len(report.stale_tables),
+        "databaseBytes": report.bytes,
+    }
+
+
+async def _mail(ctx: Context[HousekeepingSettings], report: DatabaseReport) -> None:
+    day = ctx.now().date()
+    queues = await ctx.queues()
+    mails = await ctx.db.fetchrow(_MAILS) if await ctx.db.fetchval(_HAS_TABLES) else None
+    for address in ctx.settings.report_to:
+        await ctx.mailer.send(
+            address,
+            "operations/report",
+            key=f"operations-report:{day}:{address}",
+            locale="en",
+            day=day,
+            report=report,
+            queues=queues,
+            failed_mails=mails["failed"] if mails else 0,
+            unknown_mails=mails["unknown"] if mails else 0,
+        )
 
 
 async def _in_batches(database: Database, statement: str, days: float) -> int:

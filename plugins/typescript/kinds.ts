@@ -1,7 +1,16 @@
 // Written by "skycap kinds --typescript"; do not edit.
 
+/** ANALYZE tables that have changed much, and to which autovacuum has not come. */
+export type AnalyzeStaleTables = { [name: string]: never };
+
 /** Look at every active price alert. While one such job waits or runs, a second one is the first. */
 export type CheckPriceAlerts = { [name: string]: never };
+
+/** Delete old notifications, and what the configuration names besides. */
+export type CleanupOldData = { [name: string]: never };
+
+/** Look for what makes the database slow or large, and mail it to whom it concerns. */
+export type DatabaseReport = { [name: string]: never };
 
 /** What the backend enqueues, delayed by some seconds, when there is news about a user's taste. */
 export interface GenerateAiRecommendations {
@@ -163,6 +172,9 @@ export interface SyncExternalData {
 /** Make the partitions of the coming months, and take old prices away. */
 export type TendPriceHistory = { [name: string]: never };
 
+/** Delete what skycap's own tables need not keep any more. */
+export type TidyRecords = { [name: string]: never };
+
 /**
  * Ask a provider for prices, of these entities; or of all that active price alerts watch, of one type or any.
  *
@@ -176,9 +188,15 @@ export interface UpdatePriceHistory {
   entityIds?: readonly string[];
 }
 
+/** Load the configured hotel searches into the cache before a guest asks for them. */
+export type WarmCache = { [name: string]: never };
+
 /** The payload of each kind. */
 export interface Kinds {
+  "analyze-stale-tables": AnalyzeStaleTables;
   "check-price-alerts": CheckPriceAlerts;
+  "cleanup-old-data": CleanupOldData;
+  "database-report": DatabaseReport;
   "generate-ai-recommendations": GenerateAiRecommendations;
   "generate-report": GenerateReport;
   "process-booking": ProcessBooking;
@@ -189,12 +207,17 @@ export interface Kinds {
   "send-welcome-email": SendWelcomeEmail;
   "sync-external-data": SyncExternalData;
   "tend-price-history": TendPriceHistory;
+  "tidy-records": TidyRecords;
   "update-price-history": UpdatePriceHistory;
+  "warm-cache": WarmCache;
 }
 
 /** Of the payloads above: sent along, a daemon that knows a newer one still understands them. */
 export const VERSIONS = {
+  "analyze-stale-tables": 1,
   "check-price-alerts": 1,
+  "cleanup-old-data": 1,
+  "database-report": 1,
   "generate-ai-recommendations": 1,
   "generate-report": 1,
   "process-booking": 1,
@@ -205,5 +228,7 @@ export const VERSIONS = {
   "send-welcome-email": 1,
   "sync-external-data": 1,
   "tend-price-history": 1,
+  "tidy-records": 1,
   "update-price-history": 1,
+  "warm-cache": 1,
 } as const satisfies Record<keyof Kinds, number>;

@@ -137,8 +137,8 @@ async def test_kinds_and_plugins_are_listed_with_the_broken_one(site: Site, plug
     kinds = (await skycap("kinds", "--config", site.config, "--json")).json
     required = {kind["kind"]: kind["schema"].get("required", []) for kind in kinds}
     assert required == {
-        "check-price-alerts": [],
-        **dict.fromkeys(("analyze-stale-tables", "cleanup-old-data", "tidy-records", "warm-cache"), []),
+        **{name: [] for name in ("analyze-stale-tables", "check-price-alerts", "cleanup-old-data", "database-report")},
+        **{name: [] for name in ("tidy-records", "warm-cache")},
         "generate-ai-recommendations": ["userId"],
         "generate-report": ["mailTo"],
         "process-booking": ["bookingId"],

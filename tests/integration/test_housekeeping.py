@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from datetime import timedelta
+from email import message_from_bytes
+from email.policy import default as default_policy
+from pathlib import Path
 
 import asyncpg
 import pytest
+from pydantic import ValidationError
 
+from skycap import AsyncClient, JobState
+from skycap.demo.mailbox import Mailbox
 from skycap.housekeeping import (
     AnalyzeStaleTables,
     HousekeepingSettings,
+    MakeDatabaseReport,
     TidyRecords,
     analyze_stale_tables,
+    make_database_report,
     tidy_records,
 )
 from skycap.services.database import DatabasePool
 from skycap.services.migrations import migrate
 from skycap.testing import Performed, perform
+from tests.support.daemons import Site
+from tests.support.mails import TEMPLATES
+from tests.support.workers import PATIENCE
 
 ADD_MAIL = """
     INSERT INTO skycap.mail_ledger
@@ -132,3 +143,63 @@ async def test_a_table_that_somebody_is_at_is_skipped(database: DatabasePool) ->
     async with database.transaction() as theirs:
         await theirs.execute("LOCK TABLE busy IN SHARE UPDATE EXCLUSIVE MODE")
         assert (await analyze(database)).result == {"analyzed": [], "skipped": ["public.busy"]}
+
+
+async def report(database: DatabasePool, *to: str) -> Performed:
+    settings = HousekeepingSettings(report_to=to)
+    return await perform(make_database_report, MakeDatabaseReport(), settings=settings, db=database)
+
+
+async def test_the_report_is_mailed_to_nobody_who_did_not_ask_for_it(migrated: DatabasePool) -> None:
+    done = await report(migrated)
+    assert done.mails == []
+    assert done.result["databaseBytes"] > 0
+
+
+async def test_whoever_asked_gets_one_mail_a_day_with_queues_mails_and_the_database(migrated: DatabasePool) -> None:
+    await migrated.execute(ADD_MAIL, "failed today", "failed", timedelta(hours=1))
+    await migrated.execute(ADD_MAIL, "failed long ago", "failed", timedelta(days=2))
+    await migrated.execute(ADD_MAIL, "in doubt", "unknown", timedelta(days=2))
+    await migrated.execute("CREATE TABLE <script> (id INTEGER)".replace("<script>", '"<script>"'))
+    await migrated.execute('CREATE INDEX "<b>" ON "<script>" (id); CREATE INDEX "<i>" ON "<script>" (id)')
+    done = await report(migrated, "ops@example.com", "dba@example.com")
+    assert [mail.to for mail in done.mails] == ["ops@example.com", "dba@example.com"]
+    mail, other = done.mails
+    assert mail.key is not None
+    assert mail.key.startswith("operations-report:20")
+    assert mail.key != other.key
+    rendered = TEMPLATES.render(mail.template, locale=mail.locale, variables=mail.variables)
+    assert "Dead letters: 0. Mails that failed since yesterday: 1, in doubt: 1." in rendered.text
+    assert "- scheduled: 0 waiting, 0 later, 1 running, 0 dead letters" in rendered.text
+    assert '- "<i>": does the same as "<b>"' in rendered.text
+    assert "<i>" not in rendered.html
+    assert "&lt;i&gt;" in rendered.html
+    assert "Not seen: slow statements: run CREATE EXTENSION" in rendered.text
+
+
+async def test_a_daemon_mails_how_its_queues_stand(
+    migrated: DatabasePool, database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    async with Mailbox(tmp_path / "m", username="u", password="p") as mailbox, AsyncClient(redis_url) as client:
+        site = Site(folder=tmp_path, redis_url=redis_url, database_url=database_url, mailbox=mailbox)
+        site.extra["plugins.housekeeping"] = {"report_to": ["ops@example.com"]}
+        await client.queue("processing").pause()
+        async with site.daemon():
+            enqueued = await client.enqueue(MakeDatabaseReport())
+            job = await client.wait(enqueued.job_id, queue="scheduled", timeout=PATIENCE)
+        assert job is not None
+        assert job.state is JobState.COMPLETED, job.errors
+    (received,) = mailbox.received
+    assert received.recipient == "ops@example.com"
+    message = message_from_bytes(received.file.read_bytes(), policy=default_policy)
+    body = message.get_body(("plain",))
+    assert body is not None
+    text = str(body.get_content())
+    assert "- processing: 0 waiting, 0 later, 0 running, 0 dead letters, paused" in text
+    assert "- scheduled: 0 waiting, 0 later, 1 running, 0 dead letters" in text
+
+
+@pytest.mark.parametrize("address", ["ops", "Ops <ops@example.com>", "a@example.com, b@example.com", ""])
+def test_what_is_no_address_is_refused_at_the_start(address: str) -> None:
+    with pytest.raises(ValidationError):
+        HousekeepingSettings(report_to=(address,))

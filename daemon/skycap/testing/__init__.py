@@ -21,7 +21,7 @@ import structlog
 
 from skycap.backoff import Backoff
 from skycap.client import BaseClient
-from skycap.context import MAIL_MAX_AGE, Attachment, Database, Log, Mailer, OnUnknown, RunningJob
+from skycap.context import MAIL_MAX_AGE, Attachment, Database, Log, Mailer, OnUnknown, QueueCounts, RunningJob
 from skycap.envelope import Envelope
 from skycap.http_client import HttpClient
 from skycap.job import Enqueued, JobState
@@ -196,6 +196,9 @@ class _TestContext:
         self.payloads.append(payload)
         state = JobState.SCHEDULED if delay or (at is not None and at > self._now) else JobState.AVAILABLE
         return Enqueued(job_id=BaseClient().envelope(payload, job_id=job_id).id, state=state, duplicate=False)
+
+    async def queues(self) -> Mapping[str, QueueCounts]:
+        return {self.job.queue: QueueCounts(available=0, later=0, running=1, discarded=0, is_paused=False)}
 
     async def progress(self, fraction: float, _note: str = "", /) -> None:
         if not 0 <= fraction <= 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from skycap.breaker import Breakers
 from skycap.cache import Cache
 from skycap.client import AsyncClient
-from skycap.context import Database, Log, Mailer, RunningJob
+from skycap.context import Database, Log, Mailer, QueueCounts, RunningJob
 from skycap.errors import Unavailable
 from skycap.http_client import HttpClient
 from skycap.job import Enqueued
@@ -38,6 +38,7 @@ class Services:
     cache: Cache | None = None
     breakers: Breakers | None = None
     http: HttpClient | None = None
+    queues: Sequence[str] = ()
 
 
 class JobContext:
@@ -84,6 +85,19 @@ class JobContext:
 
     async def enqueue(self, payload: Payload, **options: Any) -> Enqueued:
         return await self._services.client.enqueue(payload, **options)
+
+    async def queues(self) -> Mapping[str, QueueCounts]:
+        found = {name: await self._services.client.queue(name).counts() for name in self._services.queues}
+        return {
+            name: QueueCounts(
+                available=counts.available,
+                later=counts.later,
+                running=counts.running,
+                discarded=counts.discarded,
+                is_paused=counts.is_paused,
+            )
+            for name, counts in found.items()
+        }
 
     async def progress(self, fraction: float, note: str = "") -> None:
         if not 0 <= fraction <= 1:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from skycap.context import Context, Database
-from skycap.errors import Unavailable
+from skycap.errors import QueryTimeout, Unavailable
 from skycap.payload import Payload
 from skycap.plugin import Plugin
 
@@ -207,7 +207,7 @@ async def _analyze(ctx: Context[Any], table: str) -> bool:
         async with ctx.db.transaction() as transaction:
             await transaction.execute(_LOCK_TIMEOUT)
             await transaction.execute(f"ANALYZE {table}")
-    except Unavailable as error:
+    except (QueryTimeout, Unavailable) as error:
         ctx.log.info("a table is not analysed now", table=table, reason=str(error))
         return False
     return True

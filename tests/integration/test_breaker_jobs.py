@@ -131,3 +131,24 @@ async def test_what_waits_for_a_breaker_is_shown_with_its_queue(redis_url: str) 
         assert set(await notes.queue.gates_shut()) == {"breaker partner"}
         await notes.queue.outage_over("partner")
         assert await notes.queue.gates_shut() == {}
+
+
+async def test_a_job_that_meets_an_open_breaker_shuts_one_gate_which_opens_with_the_breaker(redis_url: str) -> None:
+    async def handle(ctx: Any, _payload: Any) -> None:
+        async with ctx.breakers["partner"].guard():
+            pass
+
+    async with partnered(redis_url, handle, needs=("partner",), tells=False) as (notes, state):
+        await state.open(SPEC)
+        job_id = await notes.put()
+        async with notes.working():
+
+            async def is_shut() -> bool:
+                return bool(await notes.queue.gates_shut())
+
+            await eventually(is_shut)
+            assert set(await notes.queue.gates_shut()) == {"breaker partner"}
+            await state.reset(SPEC)
+            await notes.queue.outage_over("partner")
+            assert await notes.queue.gates_shut() == {}
+            assert (await notes.finished(job_id)).state is JobState.COMPLETED

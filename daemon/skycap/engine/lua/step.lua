@@ -68,7 +68,7 @@ function settle.held(id, delay, reason, name)
       at, first, has_gates = opens_at, name, true
     end
   end
-  for _, gate in ipairs(gates_of(id)) do
+  for _, gate in ipairs(first and {} or gates_of(id)) do
     local is_meant = figures(gate).keyed
     if name ~= '' then
       is_meant = gate:gsub('^%+', ''):match('^([^:]+)') == name

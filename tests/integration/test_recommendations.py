@@ -17,6 +17,7 @@ from skycap.discovery import PluginChoice, load
 from skycap.outcome import Cancelled, Discarded
 from skycap.services.database import DatabasePool
 from skycap.testing import Performed, perform
+from skycap.testing.stand_ins import KeptForOneAttempt
 from skycap_travel.payloads import GenerateAiRecommendations
 from skycap_travel.recommendations import RecommendationsSettings, generate_ai_recommendations
 from skycap_travel.recommenders import register_recommender
@@ -105,10 +106,13 @@ async def test_the_result_is_kept_for_the_backend_with_its_reasons(
 ) -> None:
     kept: dict[str, Any] = {}
 
-    async def keep(_cache: object, key: str, value: Any, **options: Any) -> None:
-        kept[key] = (value, options)
+    keep = KeptForOneAttempt.set
 
-    monkeypatch.setattr("skycap.testing.stand_ins.KeptForOneAttempt.set", keep)
+    async def note(cache: KeptForOneAttempt, key: str, value: Any, **options: Any) -> None:
+        kept[key] = (value, options)
+        await keep(cache, key, value, **options)
+
+    monkeypatch.setattr(KeptForOneAttempt, "set", note)
     await recommend(travel, limit=1)
     value, options = kept["ai-recommendation:user-1"]
     assert options == {"ttl": timedelta(days=1), "tags": ("user:user-1",)}

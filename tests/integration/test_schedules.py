@@ -31,7 +31,7 @@ plugin.schedule("30 2 * * *", Chore(), zone="Europe/Berlin", name="sweep")
 @pytest.fixture
 def site(redis_url: str, tmp_path: Path, plugins_folder: Path) -> Site:
     (plugins_folder / "chores.py").write_text(CHORES)
-    return Site(folder=tmp_path, redis_url=redis_url, plugins_dir=plugins_folder)
+    return Site(folder=tmp_path, redis_url=redis_url, plugins_dir=plugins_folder, load_plugins=("chores",))
 
 
 async def told(site: Site, *arguments: str) -> Any:

@@ -27,6 +27,8 @@ class Site:
     mailbox: Mailbox | None = None
     extra: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     plugins_dir: Path | None = None
+    load_plugins: tuple[str, ...] | None = None
+    """Those alone."""
 
     @property
     def config(self) -> Path:
@@ -47,6 +49,8 @@ class Site:
         for name, table in self.extra.items():
             tables[name] = tables.get(name, {}) | table
         lines = [] if self.plugins_dir is None else [f"plugins_dir = {json.dumps(str(self.plugins_dir))}"]
+        if self.load_plugins is not None:
+            lines.append(f"load_plugins = {json.dumps(self.load_plugins)}")
         for name, table in tables.items():
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
         path = self.folder / "skycap.toml"

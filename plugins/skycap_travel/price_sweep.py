@@ -55,15 +55,24 @@ plugin.schedule("0 */6 * * *", CheckPriceAlerts())
 async def check_price_alerts(ctx: Context[PriceSweepSettings], payload: CheckPriceAlerts) -> dict[str, int]:
     if missing := await ctx.db.fresh.fetchval(MISSING_TABLES):
         raise Cancel(f"the database has no table {missing}: no price alert can be swept")
-    counts = {"expired": await _expire(ctx), "seen": 0, "notified": 0, "mailed": 0}
-    total = await ctx.db.fresh.fetchval(ACTIVE_ALERTS)
-    async for page in _pages(ctx):
+    counts = _Counts(expired=await _expire(ctx), total=await ctx.db.fresh.fetchval(ACTIVE_ALERTS))
+    try:
+        async with asyncio.TaskGroup() as group:
+            # Side by side: the server looks prices up most of the time, and has more than one core.
+            for entity_type in EntityType:
+                group.create_task(_sweep(ctx, entity_type, counts), name=f"price sweep: {entity_type}")
+    except BaseExceptionGroup as errors:
+        # What the job met, and not a group of it, says what becomes of the job.
+        raise errors.exceptions[0] from None
+    return counts.document()
+
+
+async def _sweep(ctx: Context[PriceSweepSettings], entity_type: EntityType, counts: _Counts) -> None:
+    """All active alerts of one type."""
+    async for page in _pages(ctx, entity_type):
         told = await _tell(ctx, page) if page.alert_ids else _Told()
-        counts["seen"] += page.seen
-        counts["notified"] += told.notified
-        counts["mailed"] += told.mailed
-        await ctx.progress(min(1.0, counts["seen"] / max(total, 1)), f"{counts['notified']} of {counts['seen']} told")
-    return counts
+        counts.add(page, told)
+        await ctx.progress(counts.fraction, f"{counts.notified} of {counts.seen} told")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +152,29 @@ class _Told:
     mailed: int = 0
 
 
+@dataclass(kw_only=True)
+class _Counts:
+    """How far a sweep is. ``total`` alerts were active at its start."""
+
+    expired: int
+    total: int
+    seen: int = 0
+    notified: int = 0
+    mailed: int = 0
+
+    def add(self, page: _Page, told: _Told) -> None:
+        self.seen += page.seen
+        self.notified += told.notified
+        self.mailed += told.mailed
+
+    @property
+    def fraction(self) -> float:
+        return min(1.0, self.seen / max(self.total, 1))
+
+    def document(self) -> dict[str, int]:
+        return {"expired": self.expired, "seen": self.seen, "notified": self.notified, "mailed": self.mailed}
+
+
 @dataclass(frozen=True, kw_only=True)
 class _News:
     """What is written about a page's drops: notifications in columns, and the requests for mails."""
@@ -179,18 +211,17 @@ async def _expire(ctx: Context[PriceSweepSettings]) -> int:
         last = batch["last"]
 
 
-async def _pages(ctx: Context[PriceSweepSettings]) -> AsyncIterator[_Page]:
+async def _pages(ctx: Context[PriceSweepSettings], entity_type: EntityType) -> AsyncIterator[_Page]:
     """Every active alert once. Alerts about anything but the three types of entities have no prices, and wait."""
-    for entity_type in EntityType:
-        last = ("", "")
-        while True:
-            now = _naive(ctx.now())
-            record = await ctx.db.fresh.fetchrow(CANDIDATES, now, now - QUIET, entity_type, *last, ctx.settings.page)
-            if record is None:
-                break
-            page = _Page.from_record(entity_type, record)
-            yield page
-            last = page.last
+    last = ("", "")
+    while True:
+        now = _naive(ctx.now())
+        record = await ctx.db.fresh.fetchrow(CANDIDATES, now, now - QUIET, entity_type, *last, ctx.settings.page)
+        if record is None:
+            return
+        page = _Page.from_record(entity_type, record)
+        yield page
+        last = page.last
 
 
 async def _tell(ctx: Context[PriceSweepSettings], page: _Page) -> _Told:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skycap import JobState
+from skycap.outcome import Snoozed
 from skycap.testing import perform
 from skycap_travel.payloads import SendPriceAlert
 from skycap_travel.price_alerts import PriceAlertsSettings, send_price_alert
@@ -275,6 +276,20 @@ async def test_without_its_tables_the_job_is_cancelled_and_says_which_are_missin
     done = await prices.sweep()
     assert done.state is JobState.CANCELLED
     assert "no table price_history, notifications" in str(done.outcome)
+
+
+async def test_a_sweep_that_loses_the_database_is_put_off_and_loses_no_drop(prices: Prices) -> None:
+    await prices.fill(alerts=[Alert()], prices=[REACHED])
+    await prices.connection.execute("""
+        CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END';
+        CREATE TRIGGER dies BEFORE INSERT ON notifications FOR EACH ROW EXECUTE FUNCTION die();
+    """)
+    done = await prices.sweep()
+    assert done.state is JobState.SCHEDULED
+    assert isinstance(done.outcome, Snoozed)
+    await prices.connection.execute("DROP TRIGGER dies ON notifications")
+    assert (await prices.sweep()).result["notified"] == 1
 
 
 EXAMPLES = 50

@@ -57,7 +57,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("engine", "services", "registry", "settings", "observe", "embedded"),
     ("intake", "published_kinds"),
     ("client", "discovery"),
-    ("installation", "mailing", "housekeeping", "caching", "databases", "scheduling"),
+    ("installation", "mailing", "housekeeping", "absent_tables", "caching", "databases", "scheduling"),
     ("worker", "maintenance", "alerts", "http"),
     ("assembly",),
     ("supervisor", "testing"),

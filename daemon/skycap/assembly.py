@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from skycap.absent_tables import AbsentTables
 from skycap.caching import cache_link_of, cache_of
 from skycap.client import AsyncClient
 from skycap.databases import Databases, databases_of
@@ -91,6 +92,7 @@ class Daemon:
     worker: Worker
     loop_monitor: LoopMonitor
     clock: Clock
+    tables: AbsentTables
     outbox: OutboxRelay | None
     alerts: AlertWatch | None
     http: HttpServer | None
@@ -115,6 +117,7 @@ def assemble(settings: Settings) -> Daemon:
     breakers = _breakers(settings, registry, broker.link, fleet_queues)
     http_client = _http_client(settings, breakers)
     mail = _mail(settings, registry, database, smtp, link=broker.link, breaker=breakers["email"])
+    tables = AbsentTables(registry.job_types, database.stateless if database else None)
     executor = Executor(
         registry=registry,
         broker=broker,
@@ -132,6 +135,7 @@ def assemble(settings: Settings) -> Daemon:
         # A handler that is not async never waits for a thread: there is one for each job that may run.
         threads=sum(queue.concurrency for queue in settings.queues.values()),
         trust=_trust(settings, registry),
+        why_off=tables.why_off,
     )
     name = worker_id()
     consumers = [
@@ -179,7 +183,9 @@ def assemble(settings: Settings) -> Daemon:
             schedules_of(settings, registry),
             {consumer.queue.name: consumer.queue for consumer in consumers},
             signer=settings.signing.signer,
+            why_off=tables.why_off,
         ),
+        tables=tables,
         outbox=_outbox(settings, registry, database, broker.link, name=name),
         alerts=_alerts(settings, vitals, database, mail.admin if mail else None, broker.link, cache=cache, name=name),
         http=_http(

@@ -25,7 +25,7 @@ class JobType(Generic[P_co]):
     """A registered kind: its payload class, its handler and how the worker treats it.
 
     ``backoff`` and ``timeout`` are None where the author left them to the queue's configuration. ``breakers`` are
-    those without which no job of the kind can get anywhere.
+    those without which no job of the kind can get anywhere, ``tables`` the backend's without which the kind is off.
     """
 
     payload: type[P_co]
@@ -34,6 +34,7 @@ class JobType(Generic[P_co]):
     backoff: Backoff | None = None
     timeout: timedelta | None = None
     breakers: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
     settings: Any = field(default=None, compare=False)
 
     @property

@@ -76,13 +76,20 @@ class Plugin(Generic[S]):
         return f"Plugin({self.name!r})"
 
     def job(
-        self, *, retry: Backoff | None = None, timeout: timedelta | None = None, breakers: Sequence[str] = ()
+        self,
+        *,
+        retry: Backoff | None = None,
+        timeout: timedelta | None = None,
+        breakers: Sequence[str] = (),
+        tables: Sequence[str] = (),
     ) -> Callable[[Callable[Concatenate[Context[S], P, Extra], Result]], JobType[P]]:
         """Make a ``def`` or ``async def handler(ctx, payload)`` a job type; its kind is the payload's.
 
         One without ``async`` runs in a thread: it may block, and reaches what is async by ``ctx.run(…)``.
         ``retry`` and ``timeout`` default to the queue's. ``breakers`` names those that every job of the kind needs:
-        while one is open, none is started. The result of the handler must be a JSON value.
+        while one is open, none is started. ``tables`` names those of the backend (as SQL does) without which the kind
+        is off: that is said once, its schedules do not tick, and its jobs are cancelled. The result of the handler
+        must be a JSON value.
         Raises TypeError for a handler that is no such function or whose payload is no Payload.
         """
 
@@ -94,6 +101,7 @@ class Plugin(Generic[S]):
                 backoff=retry,
                 timeout=timeout,
                 breakers=tuple(breakers),
+                tables=tuple(tables),
             )
             self._jobs.append(job_type)
             return job_type

@@ -104,6 +104,7 @@ async def _until_stopped(daemon: Daemon, stop: asyncio.Event) -> None:
         asyncio.create_task(daemon.worker.ended(), name="worker"),
         asyncio.create_task(daemon.clock.run(), name="clock"),
         asyncio.create_task(_look_at_redis(daemon), name="redis settings"),
+        asyncio.create_task(daemon.tables.watch(), name="absent tables"),
     ]
     if daemon.outbox is not None:
         parts.append(asyncio.create_task(daemon.outbox.run(), name="outbox"))

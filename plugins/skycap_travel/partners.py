@@ -99,7 +99,7 @@ class _Counts:
         }
 
 
-@plugin.job(timeout=timedelta(minutes=30))
+@plugin.job(timeout=timedelta(minutes=30), tables=("hotels", "hotel_rooms"))
 async def sync_external_data(ctx: Context, payload: SyncExternalData) -> dict[str, int]:
     provider = provider_called(payload.provider)
     counts = _Counts()

@@ -69,7 +69,7 @@ class PriceHistorySettings(BaseModel):
 plugin = Plugin("price-history", settings=PriceHistorySettings)
 
 
-@plugin.job()
+@plugin.job(tables=("price_alerts", "price_history"))
 async def update_price_history(ctx: Context[PriceHistorySettings], payload: UpdatePriceHistory) -> dict[str, int]:
     name = payload.provider or ctx.settings.provider
     if name is None:

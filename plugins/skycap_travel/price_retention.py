@@ -64,7 +64,7 @@ plugin = Plugin("price-retention", settings=PriceRetentionSettings)
 plugin.schedule("40 1 * * *", TendPriceHistory())
 
 
-@plugin.job(timeout=LONGEST)
+@plugin.job(timeout=LONGEST, tables=("price_history",))
 async def tend_price_history(ctx: Context[PriceRetentionSettings], payload: TendPriceHistory) -> dict[str, int]:
     table = await ctx.db.fresh.fetchrow(_KIND)
     if table is None:

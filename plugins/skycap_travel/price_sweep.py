@@ -17,10 +17,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from skycap import Cancel, Context, Plugin
+from skycap import Context, Plugin
 from skycap_travel.payloads.price_alerts import EntityType, SendPriceAlert
 from skycap_travel.payloads.price_sweep import CheckPriceAlerts
-from skycap_travel.price_sweep_sql import ACTIVE_ALERTS, CANDIDATES, CLAIM, ENQUEUE, EXPIRE, MISSING_TABLES, NOTIFY
+from skycap_travel.price_sweep_sql import ACTIVE_ALERTS, CANDIDATES, CLAIM, ENQUEUE, EXPIRE, NOTIFY
 from skycap_travel.price_words import words_about
 from skycap_travel.row_ids import new_row_id
 from skycap_travel.rows import one_line
@@ -51,10 +51,8 @@ plugin = Plugin("price-sweep", settings=PriceSweepSettings)
 plugin.schedule("0 */6 * * *", CheckPriceAlerts())
 
 
-@plugin.job(timeout=LONGEST)
+@plugin.job(timeout=LONGEST, tables=("price_alerts", "price_history", "users", "notifications"))
 async def check_price_alerts(ctx: Context[PriceSweepSettings], payload: CheckPriceAlerts) -> dict[str, int]:
-    if missing := await ctx.db.fresh.fetchval(MISSING_TABLES):
-        raise Cancel(f"the database has no table {missing}: no price alert can be swept")
     counts = _Counts(expired=await _expire(ctx), total=await ctx.db.fresh.fetchval(ACTIVE_ALERTS))
     try:
         async with asyncio.TaskGroup() as group:

@@ -24,12 +24,6 @@ _IS_DUE = """
     )
 """
 
-MISSING_TABLES = """
-    SELECT string_agg(name, ', ')
-      FROM unnest(ARRAY['price_alerts', 'price_history', 'users', 'notifications']) AS name
-     WHERE to_regclass(name) IS NULL
-"""
-
 ACTIVE_ALERTS = "SELECT count(*) FROM price_alerts WHERE status = 'ACTIVE'"
 
 # Without ORDER BY id in the first subquery: to break a tie there, PostgreSQL would sort, and so fetch, 32 rows of each

@@ -65,7 +65,7 @@ class ProcessingSettings(BaseModel):
 plugin = Plugin("processing", settings=ProcessingSettings)
 
 
-@plugin.job()
+@plugin.job(tables=("bookings", "users", "notifications"))
 async def process_booking(ctx: Context[ProcessingSettings], payload: ProcessBooking) -> dict[str, Any]:
     mails = await _confirm(ctx, payload)
     if mails is None:

@@ -112,7 +112,7 @@ plugin = Plugin("recommendations", settings=RecommendationsSettings)
 
 
 # No breakers=("openai",): the rules stand in while that one is open.
-@plugin.job()
+@plugin.job(tables=("users", "bookings", "hotels", "notifications"))
 async def generate_ai_recommendations(
     ctx: Context[RecommendationsSettings], payload: GenerateAiRecommendations
 ) -> dict[str, Any]:

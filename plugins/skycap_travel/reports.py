@@ -98,7 +98,7 @@ class _Report:
     """Of a report in HTML, which is no attachment before its template has made it."""
 
 
-@plugin.job(timeout=timedelta(minutes=15))
+@plugin.job(timeout=timedelta(minutes=15), tables=("bookings",))
 async def generate_report(ctx: Context[ReportsSettings], payload: GenerateReport) -> dict[str, Any]:
     if not ctx.settings.allow(payload.mail_to):
         raise Discard(

@@ -67,7 +67,7 @@ async def cleanup_old_data(ctx: Context[UpkeepSettings], payload: CleanupOldData
     return done
 
 
-@plugin.job(timeout=timedelta(minutes=10))
+@plugin.job(timeout=timedelta(minutes=10), tables=("hotels",))
 async def warm_cache(ctx: Context[UpkeepSettings], payload: WarmCache) -> dict[str, int]:
     most = ctx.settings.hotels_per_search
     return {search.key: await load(ctx.db, ctx.cache, search, most=most) for search in ctx.settings.hot_hotel_searches}

@@ -332,3 +332,16 @@ async def test_a_payload_that_no_queue_takes_is_refused_at_the_start(queue: Queu
     big = replace(EVERY_MINUTE, payload=Note(text="x" * 2_000_000))
     with pytest.raises(ConfigurationError, match="schedule sweep: "):
         Clock([big], {"tests": queue})
+
+
+async def test_while_its_kind_is_off_a_schedule_does_not_tick_and_then_catches_up(stage: Stage) -> None:
+    off: set[str] = {"take-note"}
+    clock = Clock([EVERY_MINUTE], {"tests": stage.queue}, why_off=lambda kind: "no table" if kind in off else None)
+    await stage.turn(EVERY_MINUTE)  # the fleet has begun
+    before = await enqueued(stage.queue)
+    await stage.pass_time(3 * MINUTE)
+    await clock.turn("tests")
+    assert await enqueued(stage.queue) == before
+    off.clear()
+    await clock.turn("tests")
+    assert await enqueued(stage.queue) == [*before, id_of(NOON + 3 * MINUTE)]

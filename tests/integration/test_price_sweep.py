@@ -271,13 +271,6 @@ async def test_two_sweeps_at_once_tell_each_drop_once(prices: Prices) -> None:
     assert [row["count"] for row in counts] == [1]
 
 
-async def test_without_its_tables_the_job_is_cancelled_and_says_which_are_missing(prices: Prices) -> None:
-    await prices.connection.execute("DROP TABLE price_history, notifications")
-    done = await prices.sweep()
-    assert done.state is JobState.CANCELLED
-    assert "no table price_history, notifications" in str(done.outcome)
-
-
 async def test_a_sweep_that_loses_the_database_is_put_off_and_loses_no_drop(prices: Prices) -> None:
     await prices.fill(alerts=[Alert()], prices=[REACHED])
     await prices.connection.execute("""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -44,10 +44,19 @@ class Clock(BaseClient):
     """
 
     def __init__(
-        self, schedules: Sequence[Schedule], queues: Mapping[str, Queue], *, signer: Signer | None = None
+        self,
+        schedules: Sequence[Schedule],
+        queues: Mapping[str, Queue],
+        *,
+        signer: Signer | None = None,
+        why_off: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        """Raises ConfigurationError for a schedule that makes no sense."""
+        """``why_off`` says of a kind why its schedules do not tick.
+
+        Raises ConfigurationError for a schedule that makes no sense.
+        """
         super().__init__(signer=signer)
+        self._why_off = why_off
         self._books = {name: ScheduleBook(queue) for name, queue in queues.items()}
         self.schedules = {each.name: self._ticking(each) for each in schedules}
 
@@ -91,7 +100,7 @@ class Clock(BaseClient):
     async def turn(self, queue: str) -> timedelta:
         """Decide about what is due of the schedules of a queue; how long until the next look. Raises Unavailable."""
         loop, book = asyncio.get_running_loop(), self._books[queue]
-        ticking = [each for each in self.schedules.values() if each.book is book and each.schedule.enabled]
+        ticking = [each for each in self.schedules.values() if each.book is book and self._is_on(each.schedule)]
         if not ticking:
             return LONGEST_SLEEP
         known = await book.known([each.schedule.name for each in ticking])
@@ -102,6 +111,9 @@ class Clock(BaseClient):
         nexts = filter(None, (each.ticks.next_after(known.now) for each in ticking))
         passed = timedelta(seconds=loop.time() - asked)
         return min(min(nexts, default=known.now + LONGEST_SLEEP) - known.now - passed, LONGEST_SLEEP)
+
+    def _is_on(self, schedule: Schedule) -> bool:
+        return schedule.enabled and self._why_off(schedule.kind) is None
 
     def _ticking(self, schedule: Schedule) -> Ticking:
         ticks = ticks_of(schedule)

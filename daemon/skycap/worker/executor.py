@@ -70,8 +70,11 @@ class Executor:
         unknown_kind_wait: timedelta,
         threads: int = 32,
         trust: Trust | None = None,
+        why_off: Callable[[str], str | None] = lambda _: None,
     ) -> None:
+        """``why_off`` says of a kind why none of its jobs is run."""
         self._registry = registry
+        self._why_off = why_off
         self._trust = trust or Trust()
         self._broker = broker
         self._services = services
@@ -103,6 +106,9 @@ class Executor:
         except UnknownKind as error:
             return _settled(claim, self._wait_for_a_newer_worker(claim, error))
         kind = self._kinds[job_type.kind]
+        why_off = self._why_off(job_type.kind)
+        if why_off is not None:
+            return Settlement(claim=claim, outcome=Cancelled(reason=why_off), keep=kind.policy.keep_finished)
         outcome = await self._attempt(claim, envelope, kind, payload)
         return Settlement(claim=claim, outcome=outcome, keep=kind.policy.keep(outcome))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,14 +11,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from skycap.absent_tables import AbsentTables
+from skycap.alerting import alert_watch_of
 from skycap.caching import cache_link_of, cache_of
 from skycap.client import AsyncClient
+from skycap.contradictions import refuse_contradictions
 from skycap.databases import Databases, databases_of
 from skycap.engine import breakers as breaker_state
 from skycap.engine.broker import QueueBroker
 from skycap.engine.queue import Queue
 from skycap.engine.taskiq_results import result_backend
-from skycap.errors import ConfigurationError, PluginError
+from skycap.errors import ConfigurationError
 from skycap.http.bodies import Bodies
 from skycap.http.breakers import BreakerRoutes, BreakerStatuses
 from skycap.http.cache import CacheRoutes, fleet_figures
@@ -33,7 +34,7 @@ from skycap.http.metrics import MetricsRoutes
 from skycap.http.server import HttpServer, Routes
 from skycap.http.tokens import TokenFile
 from skycap.http.unsubscribe import UnsubscribeRoutes
-from skycap.installation import breaker_specs, load_plugins, queues, shared_limits
+from skycap.installation import breaker_specs, load_plugins, queues
 from skycap.intake import Intake
 from skycap.mailing import composer_of, mail_service_of, smtp_of, subscriptions_of, templates_of
 from skycap.maintenance.clock import Clock
@@ -52,7 +53,7 @@ from skycap.worker.verdict import Policy
 from skycap.worker.worker import Worker, worker_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from skycap.alerts.watch import AlertWatch
     from skycap.breaker import BreakerChange
@@ -101,9 +102,7 @@ class Daemon:
 def assemble(settings: Settings) -> Daemon:
     """Raises ConfigurationError for whatever no daemon should start with."""
     registry = load_plugins(settings)
-    _check_kinds(registry, settings)
-    _check_limits(registry, settings)
-    _check_breakers(registry, settings)
+    refuse_contradictions(registry, settings)
     url = settings.require_redis().unmasked
     broker = QueueBroker(url, signing_key=settings.signing.signing_key)
     broker = broker.with_result_backend(result_backend(url)).with_middlewares(*registry.middlewares())
@@ -187,7 +186,9 @@ def assemble(settings: Settings) -> Daemon:
         ),
         tables=tables,
         outbox=_outbox(settings, registry, database, broker.link, name=name),
-        alerts=_alerts(settings, vitals, database, mail.admin if mail else None, broker.link, cache=cache, name=name),
+        alerts=alert_watch_of(
+            settings, vitals, database, mail.admin if mail else None, broker.link, cache=cache, name=name
+        ),
         http=_http(
             settings,
             JobEventsRoutes(vitals.queues),
@@ -208,45 +209,6 @@ def assemble(settings: Settings) -> Daemon:
             ],
         ),
     )
-
-
-def _check_kinds(registry: Registry, settings: Settings) -> None:
-    for job_type in registry.job_types:
-        spec = job_type.payload.payload_spec
-        if spec.queue not in settings.queues:
-            raise PluginError(
-                f"plugin {job_type.plugin}: {spec.kind} goes to queue {spec.queue!r}, which is not configured; "
-                f"add a [queues.{spec.queue}] table"
-            )
-    kinds = {job_type.kind for job_type in registry.job_types}
-    broken = any(plugin.error for plugin in registry.plugins)
-    for kind in settings.jobs:
-        # The kind may be that of a plugin that could not be loaded, which is named already.
-        if kind not in kinds and not broken:
-            raise ConfigurationError(f"jobs.{kind}: no plugin handles this kind; known: {', '.join(sorted(kinds))}")
-
-
-def _check_limits(registry: Registry, settings: Settings) -> None:
-    # Its count is one key, which in a cluster lies on one server, and the queues' own keys on others.
-    if settings.require_redis().url.scheme.endswith("+cluster"):
-        for limit, users in shared_limits(settings, registry).items():
-            raise ConfigurationError(
-                f"limits.{limit}: the queues {', '.join(users)} share it, which a Redis Cluster cannot count in one "
-                "step; give each queue a limit of its own, or use one Redis (or Sentinel)"
-            )
-
-
-def _check_breakers(registry: Registry, settings: Settings) -> None:
-    known = breaker_specs(settings, registry)
-    for job_type in registry.job_types:
-        for name in job_type.breakers:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                fix = f"did you mean {near[0]!r}?" if near else f"add a [breakers.{name}] table, or plugin.breaker(…)"
-                raise PluginError(
-                    f"plugin {job_type.plugin}: {job_type.kind} needs the breaker {name!r}, "
-                    f"which nothing declares; {fix}"
-                )
 
 
 def _trust(settings: Settings, registry: Registry) -> Trust:
@@ -380,67 +342,6 @@ def _outbox(
         batch=configured.batch,
         doorbell=None if direct is None else Notifications(direct.dsn, CHANNEL),
     )
-
-
-def _alerts(
-    settings: Settings,
-    vitals: Vitals,
-    database: DatabasePool | None,
-    mail: AdminMail | None,
-    link: Link,
-    *,
-    cache: CacheService,
-    name: str,
-) -> AlertWatch | None:
-    configured = settings.alerts
-    if not configured.is_on:
-        return None
-    if configured.mail_to and mail is None:
-        raise ConfigurationError("alerts.mail_to: mails need smtp.url and database.url; set both, or use webhook_url")
-    from skycap.alerts.figures import CacheFigures
-    from skycap.alerts.sources import Sources
-    from skycap.alerts.telling import Teller
-    from skycap.alerts.watch import LEASE, OF_THE_LEASE, AlertWatch, alarm_times
-    from skycap.alerts.ways import ways_of
-
-    async def caches() -> dict[str, CacheFigures]:
-        fleet = await cache.fleet_figures() or {}
-        return {name: CacheFigures(hits=each.hits, misses=each.misses) for name, each in fleet.items()}
-
-    async def breakers() -> dict[str, str]:
-        found = await vitals.breakers.now()
-        return {name: status.state.value for name, status in found.items() if status is not None}
-
-    return AlertWatch(
-        Sources(
-            queues=vitals.queues.values(),
-            redis=vitals.redis,
-            postgresql=vitals.database,
-            mails_in_doubt=None if database is None else _mails_in_doubt(database),
-            slow_queries=None if database is None else lambda: database.slow_queries.total,
-            outbox_age=None if database is None or not settings.outbox.enabled else _outbox_age(database),
-            breakers=breakers,
-            caches=caches,
-        ),
-        link,
-        Teller(ways_of(configured, mail), patience=LEASE * OF_THE_LEASE),
-        rules=configured.rules,
-        times=alarm_times(configured),
-        interval=configured.interval,
-        name=name,
-    )
-
-
-def _mails_in_doubt(database: DatabasePool) -> Callable[[], Awaitable[int]]:
-    from skycap.services.ledger_entries import LedgerEntries
-
-    return LedgerEntries(database.stateless).in_doubt
-
-
-def _outbox_age(database: DatabasePool) -> Callable[[], Awaitable[timedelta]]:
-    from skycap.services.outbox import Outbox
-
-    return Outbox(database.stateless).oldest_age
 
 
 def _api(intake: Intake, registry: Registry, queues: Mapping[str, Queue]) -> list[Routes]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Annotated, Any, Self
+from urllib.parse import quote, unquote
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from skycap import Cache, Database, Ttl
 
 KEPT: timedelta = Ttl.LONG
 """Of a result: twice as long as the schedule takes to load it again."""
+
+_KEY = re.compile(r"hotel-search:city=(?P<city>[^:]+):stars=(?P<stars>[1-5]|any)")
 
 TAG = "hotel-search"
 """Whoever changes hotels invalidates it, and no search is found as it was."""
@@ -40,6 +43,19 @@ class HotelSearch(BaseModel):
     def key(self) -> str:
         """``hotel-search:city=Antalya:stars=5``; percent-encoded as in an address, and ``any`` for no stars."""
         return f"hotel-search:city={quote(self.city, safe='')}:stars={self.stars or 'any'}"
+
+    @classmethod
+    def of_key(cls, key: str) -> Self | None:
+        """The search whose ``key`` this is; None for any other key of the cache."""
+        found = _KEY.fullmatch(key)
+        if found is None:
+            return None
+        stars = None if found["stars"] == "any" else int(found["stars"])
+        try:
+            search = cls(city=unquote(found["city"], errors="strict"), stars=stars)
+        except (UnicodeDecodeError, ValidationError):
+            return None
+        return search if search.key == key else None  # another spelling is another key
 
 
 async def load(database: Database, cache: Cache, search: HotelSearch, *, most: int) -> int:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from skycap import Context, Plugin
 from skycap_travel.cleanup import CleanupRule, Pace, clean
-from skycap_travel.hotel_searches import HotelSearch, load
+from skycap_travel.hotel_searches import TAG, HotelSearch, load
 from skycap_travel.indexes import declare_indexes
 from skycap_travel.payloads.upkeep import CleanupOldData, WarmCache
 
@@ -24,6 +24,9 @@ class UpkeepSettings(BaseModel):
 
     ``cleanup`` has further rules, by a name of your own. A rule deletes at most ``cleanup_most`` rows a night,
     ``cleanup_batch`` at a time, with a pause after each.
+
+    The hotel searches of ``hot_hotel_searches`` are kept in the cache, and the ``most_asked_searches`` that were asked
+    of it most of late.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +38,7 @@ class UpkeepSettings(BaseModel):
     cleanup_pause_ms: Annotated[float, Field(ge=0, le=60_000)] = 100
     cleanup_most: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
     hot_hotel_searches: tuple[HotelSearch, ...] = ()
+    most_asked_searches: Annotated[int, Field(ge=0, le=100)] = 20
     hotels_per_search: Annotated[int, Field(ge=1, le=1000)] = 50
 
 
@@ -70,7 +74,15 @@ async def cleanup_old_data(ctx: Context[UpkeepSettings], payload: CleanupOldData
 @plugin.job(timeout=timedelta(minutes=10), tables=("hotels",))
 async def warm_cache(ctx: Context[UpkeepSettings], payload: WarmCache) -> dict[str, int]:
     most = ctx.settings.hotels_per_search
-    return {search.key: await load(ctx.db, ctx.cache, search, most=most) for search in ctx.settings.hot_hotel_searches}
+    return {search.key: await load(ctx.db, ctx.cache, search, most=most) for search in await _hot_searches(ctx)}
+
+
+async def _hot_searches(ctx: Context[UpkeepSettings]) -> list[HotelSearch]:
+    """Each once."""
+    most = ctx.settings.most_asked_searches
+    asked = await ctx.cache.most_asked(TAG, most) if most else ()
+    found = [search for each in asked if (search := HotelSearch.of_key(each.key)) is not None]
+    return list(dict.fromkeys((*ctx.settings.hot_hotel_searches, *found)))
 
 
 def _rules(settings: UpkeepSettings) -> Iterator[tuple[str, CleanupRule]]:

@@ -226,3 +226,17 @@ async def test_the_cache_is_warmed_with_what_is_configured(travel: DatabasePool)
     searches = (HotelSearch(city="Şanlıurfa / Merkez", stars=4),)
     done = await perform(warm_cache, WarmCache(), settings=UpkeepSettings(hot_hotel_searches=searches), db=travel)
     assert done.result == {"hotel-search:city=%C5%9Eanl%C4%B1urfa%20%2F%20Merkez:stars=4": 0}
+
+
+async def test_the_cache_is_warmed_with_what_was_asked_for_most(travel: DatabasePool, redis_url: str) -> None:
+    await travel.execute(ADD_HOTEL, "good", "Muğla", 5, 8, True)
+    asked, rare = HotelSearch(city="Muğla"), HotelSearch(city="Antalya", stars=5)
+    async with cache_at(redis_url) as cache:
+        for key in (asked.key, asked.key, rare.key, "hotel-search:Antalya", "hotel-search:city=Mu%C4%9Fla:stars=9"):
+            await cache.get(key)
+        settings = UpkeepSettings(hot_hotel_searches=(rare,), most_asked_searches=10)
+        done = await perform(warm_cache, WarmCache(), settings=settings, db=travel, cache=cache)
+        assert done.result == {rare.key: 0, asked.key: 1}
+        assert [hotel["id"] for hotel in await cache.get(asked.key)] == ["good"]
+        settings = UpkeepSettings(most_asked_searches=0)
+        assert (await perform(warm_cache, WarmCache(), settings=settings, db=travel, cache=cache)).result == {}

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 import structlog
 
 from skycap.backoff import Backoff
+from skycap.cache import Cache
 from skycap.client import BaseClient
 from skycap.context import MAIL_MAX_AGE, Attachment, Database, Log, Mailer, OnUnknown, QueueCounts, RunningJob
 from skycap.envelope import Envelope
@@ -95,6 +96,7 @@ async def perform(
     db: Database | None = None,
     mailer: Mailer | None = None,
     http: HttpClient | None = None,
+    cache: Cache | None = None,
     attempt: int = 1,
     snoozes: int = 0,
     now: datetime | None = None,
@@ -103,7 +105,8 @@ async def perform(
 
     ``db`` is anything with asyncpg's words (a stand-in that returns rows); a handler that asks for a database without
     one fails the test. ``mailer`` takes the mails instead of ``Performed.mails``, ``http`` answers for partners.
-    Breakers are closed, and the cache is empty. Raises nothing that the handler raises: that is the outcome.
+    Breakers are closed, and the cache is empty unless it is ``cache``. Raises nothing that the handler raises: that is
+    the outcome.
     """
     if not isinstance(payload, job_type.payload):
         raise TypeError(f"{job_type.kind} takes {job_type.payload.__name__}, not {type(payload).__name__}")
@@ -118,7 +121,14 @@ async def perform(
         enqueued_at=now or travelled.enqueued_at,
     )
     context = _TestContext(
-        job, job_type.plugin, settings=settings, db=db, mailer=mailer, http=http, now=now or datetime.now(UTC)
+        job,
+        job_type.plugin,
+        settings=settings,
+        db=db,
+        mailer=mailer,
+        http=http,
+        cache=cache,
+        now=now or datetime.now(UTC),
     )
     error: BaseException | None = None
     result: Any = None
@@ -152,6 +162,7 @@ class _TestContext:
         db: Database | None,
         mailer: Mailer | None,
         http: HttpClient | None,
+        cache: Cache | None,
         now: datetime,
     ) -> None:
         self.job = job
@@ -161,7 +172,7 @@ class _TestContext:
         self.payloads: list[Payload] = []
         self.fractions: list[float] = []
         self.notes: list[str] = []
-        self.cache = KeptForOneAttempt()
+        self.cache: Cache = cache or KeptForOneAttempt()
         self.breakers = ClosedBreakers()
         self._db = db
         self._http = http

@@ -210,7 +210,7 @@ async def test_killed_while_it_tells_a_page_a_sweep_tells_each_drop_once(
 ) -> None:
     async with scene(redis_url, database_url, tmp_path, lanes=4) as stage:
         moments = [moment for moment in await stage.moments() if "price_sweep.py:_tell" in moment.path]
-        # Three types of alerts are swept side by side: which of them meets an await as the n-th differs from run to run.
+        # Three types of alerts are swept side by side: which of them is the n-th at an await differs from run to run.
         crashes = await sweep(stage, (Kill.at(moment) for moment in moments[:: max(1, len(moments) // 5)]))
     assert len(crashes) >= 4, [str(moment) for moment in moments]
     judge(crashes)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
 from skycap import Context, Plugin
 from skycap_travel.payloads.partners import SyncExternalData
 from skycap_travel.providers import MOST_IDS, HotelOffer, guarded, is_currency, is_price, provider_called
+from skycap_travel.rows import stored
 
 __all__ = ["SyncExternalData", "plugin", "sync_external_data"]
 
@@ -127,7 +128,7 @@ async def _take(ctx: Context, offers: Iterable[HotelOffer], counts: _Counts) -> 
     usable = await _usable(ctx, offers, counts)
     if not usable:
         return
-    changed = await _write(ctx, usable, ctx.now().astimezone(UTC).replace(tzinfo=None), counts)
+    changed = await _write(ctx, usable, stored(ctx.now()), counts)
     if changed:
         # The backend keeps some without a tag.
         await ctx.cache.delete(*(f"hotel:{hotel_id}" for hotel_id in sorted(changed)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Annotated
 from urllib.parse import quote, urlsplit
@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 from skycap import Cancel, Context, Discard, Plugin, Sample, UnsubscribeContext
 from skycap_travel.metadata.moments import ZoneName
 from skycap_travel.payloads.price_alerts import EntityType, SendPriceAlert
-from skycap_travel.rows import PRICE_ALERT_OF_USER, STOP_PRICE_ALERT, PriceAlertRow
+from skycap_travel.rows import PRICE_ALERT_OF_USER, STOP_PRICE_ALERT, PriceAlertRow, stored
 from skycap_travel.templates import TEMPLATES
 
 __all__ = [
@@ -93,7 +93,7 @@ async def send_price_alert(ctx: Context[PriceAlertsSettings], payload: SendPrice
 
 @plugin.unsubscribe()
 async def stop_price_alert(ctx: UnsubscribeContext[PriceAlertsSettings], who: Mapping[str, str]) -> None:
-    now = ctx.now().astimezone(UTC).replace(tzinfo=None)  # as the column has it
+    now = stored(ctx.now())
     await ctx.db.execute(STOP_PRICE_ALERT, who["alert"], who["user"], now)
     ctx.log.info("price alert stopped by its guest", alert=who["alert"])
 

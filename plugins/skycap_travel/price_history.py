@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import datetime, time
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ from skycap_travel.payloads.price_alerts import EntityType
 from skycap_travel.payloads.price_history import UpdatePriceHistory
 from skycap_travel.providers import MOST_IDS, PriceQuote, Provider, guarded, is_currency, is_price, provider_called
 from skycap_travel.row_ids import new_row_id
+from skycap_travel.rows import stored
 
 __all__ = ["PriceHistorySettings", "UpdatePriceHistory", "plugin", "update_price_history"]
 
@@ -122,7 +123,7 @@ async def _record(
     # Of a series that comes twice in one answer the last one counts.
     series = {(quote.entity_id, quote.currency, *_dates(quote)): quote for quote in quotes}
     columns = zip(*((new_row_id(now), entity_type.value, *_columns(quote)) for quote in series.values()), strict=True)
-    written = _naive(now)
+    written = stored(now)
     async with ctx.db.transaction() as transaction:
         await transaction.execute(_ONE_AT_A_TIME)
         inserted = await transaction.execute(
@@ -139,9 +140,4 @@ def _columns(quote: PriceQuote) -> tuple[object, ...]:
 def _dates(quote: PriceQuote) -> tuple[datetime | None, ...]:
     """As the columns have them."""
     dates = (quote.check_in, quote.check_out, quote.travel_date)
-    return tuple(None if moment is None else _naive(moment) for moment in dates)
-
-
-def _naive(moment: datetime) -> datetime:
-    moment = moment.astimezone(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=None)
+    return tuple(None if moment is None else stored(moment) for moment in dates)

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import Annotated, Any, Self
 
@@ -23,7 +23,7 @@ from skycap_travel.payloads.price_sweep import CheckPriceAlerts
 from skycap_travel.price_sweep_sql import ACTIVE_ALERTS, CANDIDATES, CLAIM, ENQUEUE, EXPIRE, NOTIFY
 from skycap_travel.price_words import words_about
 from skycap_travel.row_ids import new_row_id
-from skycap_travel.rows import one_line
+from skycap_travel.rows import one_line, stored
 
 __all__ = ["CheckPriceAlerts", "PriceSweepSettings", "check_price_alerts", "plugin"]
 
@@ -201,7 +201,7 @@ class _News:
 async def _expire(ctx: Context[PriceSweepSettings]) -> int:
     expired, last = 0, _LONG_AGO
     while True:
-        batch = await ctx.db.fetchrow(EXPIRE, _naive(ctx.now()), last, ctx.settings.page)
+        batch = await ctx.db.fetchrow(EXPIRE, stored(ctx.now()), last, ctx.settings.page)
         assert batch is not None  # noqa: S101 - an aggregate is one row
         expired += int(batch["expired"])
         if batch["expired"] < ctx.settings.page:
@@ -213,7 +213,7 @@ async def _pages(ctx: Context[PriceSweepSettings], entity_type: EntityType) -> A
     """Every active alert once. Alerts about anything but the three types of entities have no prices, and wait."""
     last = ("", "")
     while True:
-        now = _naive(ctx.now())
+        now = stored(ctx.now())
         record = await ctx.db.fresh.fetchrow(CANDIDATES, now, now - QUIET, entity_type, *last, ctx.settings.page)
         if record is None:
             return
@@ -225,7 +225,7 @@ async def _pages(ctx: Context[PriceSweepSettings], entity_type: EntityType) -> A
 async def _tell(ctx: Context[PriceSweepSettings], page: _Page) -> _Told:
     """Claim what is still due, write the notifications and enqueue the mails: all of it, or nothing."""
     now = ctx.now()
-    written = _naive(now)
+    written = stored(now)
     async with ctx.db.transaction() as transaction:
         records = await transaction.fetch(
             CLAIM,
@@ -253,12 +253,6 @@ def _notification(drop: _Drop, now: datetime) -> tuple[str, ...]:
         language=drop.language,
     )
     return new_row_id(now), drop.user_id, words.title, words.message, drop.data
-
-
-def _naive(moment: datetime) -> datetime:
-    """As the backend's columns have it; they round to milliseconds, which must not make it later than it is."""
-    moment = moment.astimezone(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=None)
 
 
 def _plain(amount: Decimal) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,6 +18,7 @@ from skycap_travel.payloads.bookings import SendBookingConfirmation
 from skycap_travel.payloads.payments import SendPaymentReceipt
 from skycap_travel.payloads.processing import ProcessBooking
 from skycap_travel.row_ids import new_row_id
+from skycap_travel.rows import stored
 
 __all__ = ["ProcessBooking", "ProcessingSettings", "plugin", "process_booking"]
 
@@ -78,7 +79,7 @@ async def process_booking(ctx: Context[ProcessingSettings], payload: ProcessBook
 
 async def _confirm(ctx: Context[ProcessingSettings], payload: ProcessBooking) -> list[str] | None:
     """The kinds of the mails that were enqueued; None when the booking is not one to be confirmed."""
-    now = ctx.now().astimezone(UTC).replace(tzinfo=None)
+    now = stored(ctx.now())
     async with ctx.db.transaction() as transaction:
         booking = await transaction.fetchrow(CONFIRM_PAID_BOOKING, payload.booking_id, payload.user_id, now)
         if booking is None:
@@ -96,7 +97,7 @@ async def _notify(
     await transaction.execute(
         NOTIFY_CONFIRMED,
         *(new_row_id(now), booking["user_id"], title, message, json.dumps(data, ensure_ascii=False)),
-        *(now.astimezone(UTC).replace(tzinfo=None), booking_id),
+        *(stored(now), booking_id),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -21,6 +21,7 @@ from skycap_travel.metadata.moments import ZoneName
 from skycap_travel.notices import hotels_recommended
 from skycap_travel.payloads.recommendations import GenerateAiRecommendations
 from skycap_travel.recommenders import Chat, Recommender, recommender_called
+from skycap_travel.rows import stored
 
 __all__ = ["GenerateAiRecommendations", "RecommendationsSettings", "generate_ai_recommendations", "plugin"]
 
@@ -164,7 +165,7 @@ async def _popular(ctx: Context[RecommendationsSettings]) -> Mapping[str, int]:
     """Bookings of the last months by hotel; it reads many rows, and is the same for all guests."""
 
     async def load() -> dict[str, int]:
-        since = (ctx.now() - _POPULAR_FOR).astimezone(UTC).replace(tzinfo=None)
+        since = stored(ctx.now() - _POPULAR_FOR)
         return {row["hotel_id"]: row["bookings"] for row in await ctx.db.fetch(POPULAR, since)}
 
     return await ctx.cache.get_or_load("hotel-popularity:bookings", load, model=dict[str, int], ttl=Ttl.VERY_LONG)
@@ -217,9 +218,9 @@ async def _notify(
         title,
         message,
         json.dumps(data, ensure_ascii=False),
-        _stored(now),
-        _stored(datetime.combine(today, time(), tzinfo=zone)),
-        _stored(datetime.combine(today + timedelta(days=1), time(), tzinfo=zone)),
+        stored(now),
+        stored(datetime.combine(today, time(), tzinfo=zone)),
+        stored(datetime.combine(today + timedelta(days=1), time(), tzinfo=zone)),
     )
     return done.endswith(" 1")
 
@@ -233,7 +234,3 @@ def _shown(pick: Pick) -> dict[str, Any]:
         "stars": hotel.stars,
         "reasons": list(pick.reasons),
     }
-
-
-def _stored(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(tzinfo=None)

@@ -113,6 +113,15 @@ def _printable(text: str | None) -> str:
     return _CONTROL.sub("", (text or "").replace("\r\n", "\n").replace("\r", "\n"))
 
 
+def stored(moment: datetime) -> datetime:
+    """An aware moment as the backend's columns have it: UTC without a zone, in milliseconds.
+
+    They would round; a moment must not become later than it is.
+    """
+    moment = moment.astimezone(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=None)
+
+
 def _utc(moment: datetime | None) -> datetime | None:
     return None if moment is None else moment.replace(tzinfo=UTC)
 

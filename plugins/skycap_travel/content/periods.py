@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from skycap_travel.payloads.reports import NamedPeriod
+from skycap_travel.rows import stored
 
 _DAY = timedelta(days=1)
 
@@ -41,8 +42,8 @@ class Period:
 
     def bounds(self, zone: ZoneInfo) -> tuple[datetime, datetime]:
         """The first moment, and the first one after it, as columns without a zone have them: in UTC."""
-        return _stored(self.first_day, zone), _stored(self.last_day + _DAY, zone)
+        return _begin_of(self.first_day, zone), _begin_of(self.last_day + _DAY, zone)
 
 
-def _stored(day: date, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, time(), tzinfo=zone).astimezone(UTC).replace(tzinfo=None)
+def _begin_of(day: date, zone: ZoneInfo) -> datetime:
+    return stored(datetime.combine(day, time(), tzinfo=zone))

@@ -18,10 +18,10 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from skycap import Context, Plugin
+from skycap_travel.notices import price_changed
 from skycap_travel.payloads.price_alerts import EntityType, SendPriceAlert
 from skycap_travel.payloads.price_sweep import CheckPriceAlerts
 from skycap_travel.price_sweep_sql import ACTIVE_ALERTS, CANDIDATES, CLAIM, ENQUEUE, EXPIRE, NOTIFY
-from skycap_travel.price_words import words_about
 from skycap_travel.row_ids import new_row_id
 from skycap_travel.rows import one_line, stored
 
@@ -245,14 +245,14 @@ async def _tell(ctx: Context[PriceSweepSettings], page: _Page) -> _Told:
 
 
 def _notification(drop: _Drop, now: datetime) -> tuple[str, ...]:
-    words = words_about(
+    title, message = price_changed(
         one_line(drop.entity_name) or drop.entity_id,
         old=drop.old_price,
         new=drop.new_price,
         currency=drop.currency,
         language=drop.language,
     )
-    return new_row_id(now), drop.user_id, words.title, words.message, drop.data
+    return new_row_id(now), drop.user_id, title, message, drop.data
 
 
 def _plain(amount: Decimal) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from datetime import timedelta
 
 import pytest
@@ -13,7 +12,7 @@ from skycap import BreakerState
 from skycap.engine.breakers import BreakerStatus, FleetBreakers
 from skycap.engine.link import Link
 from tests.support.breaker_caller import SPEC, Caller
-from tests.support.skips import skip
+from tests.support.faketime import clock_off_by
 from tests.support.workers import eventually
 
 PROCESSES = 3
@@ -47,9 +46,9 @@ class Fleet:
         return (await self.status()).state is BreakerState.HALF_OPEN
 
 
-async def started(url: str, *prefixes: tuple[str, ...]) -> AsyncGenerator[Fleet]:
+async def started(url: str, *environs: Mapping[str, str]) -> AsyncGenerator[Fleet]:
     link = Link.to(url)
-    callers = list(await asyncio.gather(*(Caller.start(url, *prefix) for prefix in prefixes)))
+    callers = list(await asyncio.gather(*(Caller.start(url, environ) for environ in environs)))
     yield Fleet(callers, link)
     await asyncio.gather(*(caller.stop() for caller in callers))
     await link.close()
@@ -57,7 +56,7 @@ async def started(url: str, *prefixes: tuple[str, ...]) -> AsyncGenerator[Fleet]
 
 @pytest.fixture
 async def fleet(redis_url: str) -> AsyncGenerator[Fleet]:
-    async for fleet in started(redis_url, *[()] * PROCESSES):
+    async for fleet in started(redis_url, *[{}] * PROCESSES):
         yield fleet
 
 
@@ -106,8 +105,8 @@ async def test_a_prober_that_is_killed_hinders_nobody(fleet: Fleet) -> None:
 
 
 async def test_the_clocks_of_the_hosts_play_no_part(redis_url: str) -> None:
-    faketime = shutil.which("faketime") or skip("faketime is not installed")
-    async for fleet in started(redis_url, (), (faketime, "-f", "-1h"), (faketime, "-f", "+1d")):
+    clocks = (timedelta(), timedelta(hours=-1), timedelta(days=1))
+    async for fleet in started(redis_url, *map(clock_off_by, clocks)):
         assert await fleet.admitted(0, 0, SPEC.opens_after) == SPEC.opens_after
         assert await fleet.ended("failed") == ["OPEN"]
         assert await fleet.admitted(0, 0, 1) == 0  # a day later by its own clock

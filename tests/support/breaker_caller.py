@@ -12,6 +12,7 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -33,9 +34,10 @@ class Caller:
     process: Process
 
     @classmethod
-    async def start(cls, url: str, *prefix: str) -> Caller:
-        words = (*prefix, sys.executable, "-m", "tests.support.breaker_caller", url)
-        return cls(process=await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE))
+    async def start(cls, url: str, environ: Mapping[str, str]) -> Caller:
+        words = (sys.executable, "-m", "tests.support.breaker_caller", url)
+        env = os.environ | environ
+        return cls(process=await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE, env=env))
 
     async def ask(self, line: str) -> list[str]:
         assert self.process.stdin is not None

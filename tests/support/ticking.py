@@ -20,9 +20,9 @@ from skycap.engine.schedule_book import ScheduleBook
 from skycap.engine.stored import text
 from skycap.errors import Unavailable
 from skycap.job import JobState
+from tests.support import faketime
 from tests.support.daemons import Site
 from tests.support.redis_servers import RedisServer
-from tests.support.skips import skip
 from tests.support.workers import eventually
 
 PERIOD = timedelta(milliseconds=200)
@@ -53,14 +53,6 @@ plugin.schedule(payload=Tick(), every=PERIOD, name="latest", overlap="allow")
 """
 
 
-def faketime_library() -> Path:
-    """The library that gives a process another time; the test is skipped where there is none."""
-    found = [*Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), *Path("/usr/lib").glob("faketime/libfaketime.so.1")]
-    if not found:
-        skip("there is no libfaketime (Debian's package faketime)")
-    return found[0]
-
-
 @dataclass(kw_only=True)
 class Host:
     """A daemon on a host of its own, as far as its clock is concerned."""
@@ -74,12 +66,7 @@ class Host:
     def of(cls, site: Site, number: int) -> Self:
         clock_file = site.folder / f"clock-{number}"
         clock_file.write_text("+0\n")
-        environ = {
-            "LD_PRELOAD": str(faketime_library()),
-            "FAKETIME_TIMESTAMP_FILE": str(clock_file),
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_CACHE_DURATION": "1",
-        }
+        environ = faketime.clock_file(clock_file)
         return cls(site=site, clock_file=clock_file, environ=environ, daemon=_daemon(site, environ))
 
     def step_clock(self, offset: timedelta) -> None:

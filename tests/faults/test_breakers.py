@@ -56,7 +56,8 @@ async def started(url: str, *environs: Mapping[str, str]) -> AsyncGenerator[Flee
 
 @pytest.fixture
 async def fleet(redis_url: str) -> AsyncGenerator[Fleet]:
-    async for fleet in started(redis_url, *[{}] * PROCESSES):
+    as_they_are: dict[str, str] = {}
+    async for fleet in started(redis_url, *[as_they_are] * PROCESSES):
         yield fleet
 
 

@@ -57,7 +57,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("engine", "services", "registry", "settings", "observe", "embedded"),
     ("intake", "published_kinds"),
     ("client", "discovery"),
-    ("installation", "mailing", "housekeeping", "absent_tables", "caching", "databases", "scheduling"),
+    ("installation", "mailing", "housekeeping", "absent_tables", "caching", "databases", "overview", "scheduling"),
     ("contradictions", "worker", "maintenance", "alerts", "http"),
     ("alerting",),
     ("assembly",),

@@ -18,6 +18,7 @@ from skycap.contradictions import refuse_contradictions
 from skycap.databases import Databases, databases_of
 from skycap.engine import breakers as breaker_state
 from skycap.engine.broker import QueueBroker
+from skycap.engine.fleet import Fleet, Slots
 from skycap.engine.queue import Queue
 from skycap.engine.taskiq_results import result_backend
 from skycap.errors import ConfigurationError
@@ -38,6 +39,7 @@ from skycap.installation import breaker_specs, load_plugins, queues
 from skycap.intake import Intake
 from skycap.mailing import composer_of, mail_service_of, smtp_of, subscriptions_of, templates_of
 from skycap.maintenance.clock import Clock
+from skycap.maintenance.presence import PresenceTeller
 from skycap.observe.event_loop import LoopMonitor
 from skycap.published_kinds import published
 from skycap.scheduling import schedules_of
@@ -93,6 +95,7 @@ class Daemon:
     worker: Worker
     loop_monitor: LoopMonitor
     clock: Clock
+    presence: PresenceTeller
     tables: AbsentTables
     outbox: OutboxRelay | None
     alerts: AlertWatch | None
@@ -184,6 +187,12 @@ def assemble(settings: Settings) -> Daemon:
             signer=settings.signing.signer,
             why_off=tables.why_off,
         ),
+        presence=PresenceTeller(
+            Fleet(broker.link),
+            daemon_id=name,
+            slots=lambda: _slots(worker),
+            is_draining=lambda: worker.is_draining,
+        ),
         tables=tables,
         outbox=_outbox(settings, registry, database, broker.link, name=name),
         alerts=alert_watch_of(
@@ -209,6 +218,13 @@ def assemble(settings: Settings) -> Daemon:
             ],
         ),
     )
+
+
+def _slots(worker: Worker) -> dict[str, Slots]:
+    return {
+        consumer.queue.name: Slots(running=consumer.running, concurrency=consumer.concurrency)
+        for consumer in worker.consumers
+    }
 
 
 def _trust(settings: Settings, registry: Registry) -> Trust:

@@ -188,6 +188,7 @@ async def _companions(daemon: Daemon, notifier: Notifier, reload: asyncio.Event)
         asyncio.create_task(notifier.feed_watchdog(lambda: _is_alive(daemon)), name="watchdog"),
         asyncio.create_task(_report(daemon, notifier), name="status"),
         asyncio.create_task(_reload(daemon, notifier, reload), name="reload"),
+        asyncio.create_task(daemon.presence.run(), name="presence"),
     ]
     try:
         yield

@@ -1,0 +1,82 @@
+"""Overview: how the whole fleet stands at one moment, read from Redis alone; for pages, dashboards and terminals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from skycap.engine.alarms import Alarm, alarms_now
+from skycap.engine.breakers import BreakerStatus, FleetBreakers
+from skycap.engine.fleet import Fleet, Presence
+from skycap.engine.standing import standing
+from skycap.errors import Unavailable
+
+if TYPE_CHECKING:
+    from skycap.breaker import BreakerSpec
+    from skycap.engine.link import Link
+    from skycap.engine.queue import Counts, Queue
+    from skycap.engine.standing import Standing
+
+_LIMIT = timedelta(seconds=2)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueOverview:
+    """One queue of the fleet."""
+
+    counts: Counts
+    standing: Standing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """What is None could not be told: Redis did not answer in time."""
+
+    at: datetime | None
+    """By Redis' clock."""
+    queues: Mapping[str, QueueOverview | None]
+    daemons: Sequence[Presence] | None
+    breakers: Mapping[str, BreakerStatus] | None
+    alarms: Sequence[Alarm] | None
+    """Those that fire, or have fired lately."""
+
+
+async def overview_of(link: Link, queues: Sequence[Queue], breakers: Mapping[str, BreakerSpec]) -> Overview:
+    """Never raises Unavailable, and never takes longer than two seconds."""
+    of_queues = asyncio.gather(*(_in_time(_of_queue(queue)) for queue in queues))
+    fleet, found_breakers, found_alarms, found_queues = await asyncio.gather(
+        _in_time(Fleet(link).now()),
+        _in_time(FleetBreakers(link).statuses(breakers)),
+        _in_time(_alarms(link)),
+        of_queues,
+    )
+    return Overview(
+        at=None if fleet is None else fleet.at,
+        queues=dict(zip([queue.name for queue in queues], found_queues, strict=True)),
+        daemons=None if fleet is None else list(fleet.daemons.values()),
+        breakers=found_breakers,
+        alarms=found_alarms,
+    )
+
+
+async def _of_queue(queue: Queue) -> QueueOverview:
+    counts, stands = await asyncio.gather(queue.counts(), standing(queue))
+    return QueueOverview(counts=counts, standing=stands)
+
+
+async def _alarms(link: Link) -> list[Alarm]:
+    alarms, _ = await alarms_now(link)
+    return alarms
+
+
+async def _in_time(answer: Awaitable[_T]) -> _T | None:
+    try:
+        async with asyncio.timeout(_LIMIT.total_seconds()):
+            return await answer
+    except (Unavailable, TimeoutError):
+        return None

@@ -2,8 +2,9 @@
 
     python -m tests.support.breaker_caller REDIS_URL
 
-``admit N`` asks for so many calls at once and answers with how many may be made; they stay under way. ``end RESULT``
-ends all of them at once and answers with the changes of state that it was told of.
+``admit N`` asks for so many calls at once and answers with how many may be made; they stay under way, for hours or,
+with ``brief N``, until a lease ends that is soon over. ``end RESULT`` ends all of them at once and answers with the
+changes of state that it was told of.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from skycap.errors import BreakerOpen
 from skycap.observe import logs
 from skycap.services.breakers import Call, FleetBreakers, Result
 
-SPEC = BreakerSpec(name="partner", opens_after=7, closes_after=3, tries_again_after=timedelta(milliseconds=200))
-LEASE = timedelta(milliseconds=500)
+SPEC = BreakerSpec(name="partner", opens_after=7, closes_after=3, tries_again_after=timedelta(hours=2))
+LEASES = {"admit": timedelta(hours=1), "brief": timedelta(milliseconds=500)}
 
 
 @dataclass(kw_only=True)
@@ -63,15 +64,15 @@ class _Caller:
     breakers: FleetBreakers
     calls: list[Call] = field(default_factory=list[Call])
 
-    async def admit(self, count: int) -> int:
-        admitted = await asyncio.gather(*(self._admitted() for _ in range(count)))
+    async def admit(self, count: int, lease: timedelta) -> int:
+        admitted = await asyncio.gather(*(self._admitted(lease) for _ in range(count)))
         calls = [call for call in admitted if call is not None]
         self.calls += calls
         return len(calls)
 
-    async def _admitted(self) -> Call | None:
+    async def _admitted(self, lease: timedelta) -> Call | None:
         try:
-            return await self.breakers["partner"].admit(lease=LEASE)
+            return await self.breakers["partner"].admit(lease=lease)
         except BreakerOpen:
             return None
 
@@ -90,8 +91,8 @@ async def _main(url: str) -> None:
     caller = _Caller(breakers=FleetBreakers({SPEC.name: SPEC}, engine.FleetBreakers(link), on_change=changed))
     while line := await asyncio.to_thread(sys.stdin.readline):
         verb, word = line.split()
-        if verb == "admit":
-            _say(str(await caller.admit(int(word))))
+        if verb in LEASES:
+            _say(str(await caller.admit(int(word), LEASES[verb])))
         else:
             await caller.end("failed" if word == "failed" else "ok")
             await caller.breakers.close()

@@ -49,6 +49,7 @@ VOCABULARY = (
         "index",
         "plugin",
         "sample",
+        "tracing",
         "unsubscribing",
     ),
 )
@@ -57,7 +58,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("engine", "services", "registry", "settings", "observe", "embedded"),
     ("intake", "published_kinds"),
     ("client", "discovery"),
-    ("installation", "mailing", "housekeeping", "absent_tables", "caching", "databases", "overview", "scheduling"),
+    (
+        "installation",
+        "mailing",
+        "housekeeping",
+        "absent_tables",
+        "caching",
+        "databases",
+        "overview",
+        "scheduling",
+        "telemetry",
+    ),
     ("contradictions", "worker", "maintenance", "alerts", "http"),
     ("alerting",),
     ("assembly",),
@@ -78,6 +89,7 @@ ONLY_HERE = {
     "icalendar": {"services"},
     "dkim": {"services"},
     "click": {"cli"},
+    "opentelemetry": {"observe", "tracing"},
     "stamina": {"repetition"},
 }
 """Replacing one of these libraries is a change in one room."""

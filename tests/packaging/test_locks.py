@@ -58,7 +58,7 @@ def test_the_run_lock_meets_every_requirement_of_skycap_embedded_and_of_the_boot
 
 
 def test_the_dev_lock_meets_every_requirement_there_is() -> None:
-    requirements = wanted(extras=["embedded", "uvloop"], groups=["bootstrap", "dev"])
+    requirements = wanted(extras=["embedded", "otel", "uvloop"], groups=["bootstrap", "dev"])
 
     assert out_of_step(DEV_LOCK, requirements) == [], "renew the locks: ./skycap lock"
 

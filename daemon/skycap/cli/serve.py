@@ -17,6 +17,7 @@ from skycap.errors import ConfigurationError
 from skycap.exits import Exit
 from skycap.settings import Settings, load_settings
 from skycap.supervisor import supervise
+from skycap.telemetry import telemetry_of
 
 _TIME_TO_END = timedelta(seconds=2)
 
@@ -33,6 +34,7 @@ async def _serve(settings: Settings, config: Path | None, overrides: Mapping[str
         if embedded:
             addresses = await _start_embedded(settings, closing)
             settings = load_settings(config, overrides={**overrides, **addresses})
+        closing.enter_context(telemetry_of(settings))
         await supervise(assemble(settings))
 
 

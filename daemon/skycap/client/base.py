@@ -14,6 +14,7 @@ from skycap.payload import Payload
 from skycap.raw_payload import RawPayload
 from skycap.request import Request
 from skycap.signing import Signer
+from skycap.tracing import carried_from_here
 from skycap.unique import Unique
 
 
@@ -54,6 +55,7 @@ class BaseClient:
             queue=spec.queue,
             priority=spec.priority if priority is None else checked_priority(priority),
             enqueued_at=enqueued_at or datetime.now(UTC),
+            labels=carried_from_here(),
             tags=checked_tags(tags),
             largest_bytes=spec.largest_bytes,
             signer=self._signer,
@@ -86,6 +88,7 @@ class BaseClient:
             priority=priority,
             unique=unique,
             tags=checked_tags(tags),
+            labels=carried_from_here(),
         )
         request.check()
         return Order(request=request, payload=payload)

@@ -21,6 +21,7 @@ from skycap.http.job_document import enqueued_document, job_document
 from skycap.http.job_search import find_job
 from skycap.http.joining import Joiner
 from skycap.http.tokens import Scope
+from skycap.http.traces import CARRIED
 from skycap.intake import Intake
 from skycap.job import Enqueued, Job, JobState
 from skycap.payload import LARGEST_BYTES
@@ -66,7 +67,8 @@ class JobsRoutes:
         """202 for a new job, 200 when the request was there before."""
         document = await self._bodies.json_object(request, self._job_bounds)
         key = idempotency_key(request, request[CALLER].name, document)
-        job = self._job(document, key, datetime.now(UTC))
+        carried = request[CARRIED]
+        job = self._job(document, key, datetime.now(UTC), carried)
         added = await self._joiners[job.envelope.queue].add(job)
         return json_answer(
             request,
@@ -81,7 +83,8 @@ class JobsRoutes:
         document = await self._bodies.json_object(request, self._batch_bounds)
         members = _members(document)
         key = idempotency_key(request, request[CALLER].name, document)
-        added = await self._add_batch(await self._jobs(members, key))
+        carried = request[CARRIED]
+        added = await self._add_batch(await self._jobs(members, key, carried))
         duplicates = all(enqueued.duplicate for enqueued in added)
         documents = [enqueued_document(enqueued) for enqueued in added]
         return json_answer(request, {"jobs": documents}, status=200 if duplicates else 202)
@@ -111,23 +114,32 @@ class JobsRoutes:
         return json_answer(request, _changed(job, await queue.retry(job.id)))
 
     def _job(
-        self, document: Mapping[str, Any], key: IdempotencyKey | None, now: datetime, place: int | None = None
+        self,
+        document: Mapping[str, Any],
+        key: IdempotencyKey | None,
+        now: datetime,
+        carried: Mapping[str, str],
+        place: int | None = None,
     ) -> NewJob:
         try:
             request = _read(document)
+            if "traceparent" not in request.labels:
+                request.labels = {**request.labels, **carried}
             return self._intake.job_of(request, enqueued_at=now, repeat=key.repeat(place) if key else None)
         except InvalidPayload as error:
             problems = [_in_payload(problem) for problem in error.problems]
             raise api_error(InvalidPayload(error.kind, problems)) from None
 
-    async def _jobs(self, members: list[Mapping[str, Any]], key: IdempotencyKey | None) -> list[NewJob]:
+    async def _jobs(
+        self, members: list[Mapping[str, Any]], key: IdempotencyKey | None, carried: Mapping[str, str]
+    ) -> list[NewJob]:
         jobs: list[NewJob] = []
         now = datetime.now(UTC)
         for place, member in enumerate(members):
             if place % _JOBS_PER_TURN == _JOBS_PER_TURN - 1:
                 await asyncio.sleep(0)  # others are served in between
             try:
-                jobs.append(self._job(member, key, now, place))
+                jobs.append(self._job(member, key, now, carried, place))
             except Refused as error:
                 raise _at(place, api_error(error)) from None
             except ApiError as error:

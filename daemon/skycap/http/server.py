@@ -13,6 +13,7 @@ from skycap.errors import ConfigurationError
 from skycap.http.access import Access, Guard
 from skycap.http.errors import ErrorAnswers
 from skycap.http.guards import LocalGuard
+from skycap.http.traces import traced
 
 _log = structlog.get_logger("skycap.http")
 
@@ -53,6 +54,7 @@ class HttpServer:
             middlewares=[
                 ErrorAnswers(development=development).middleware,
                 Access(guard or LocalGuard("" if path else host)).middleware,
+                traced,
             ],
             client_max_size=_LARGEST_REQUEST_BYTES,
         )

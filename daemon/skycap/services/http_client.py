@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from skycap import tracing
 from skycap.breaker import Breakers
 from skycap.errors import PartnerRefused, PermanentError, RateLimited, Unavailable
 from skycap.http_client import HttpReply
@@ -83,10 +84,13 @@ class PartnerClient:
 
         async def attempt() -> HttpReply:
             try:
-                async with self._breakers[breaker].guard(timeout=timeout):
-                    return await self._answered(call)
+                with tracing.span(call.method, kind="client", attributes=call.attributes) as span:
+                    async with self._breakers[breaker].guard(timeout=timeout):
+                        reply = await self._answered(call)
+                    span.set("http.response.status_code", reply.status)
             except _NotCalled as error:
                 raise PermanentError(f"{breaker}: {error}") from None
+            return reply
 
         if call.method in _REPEATABLE or idempotency_key is not None:
             return await retrying(Unavailable)(attempt)()
@@ -187,6 +191,15 @@ class _Call:
     partner: str
     headers: Mapping[str, str]
     json: object
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What a span says of it; of its address only the host, for a path may have a key in it."""
+        return {
+            "http.request.method": self.method,
+            "server.address": self.url.host or "",
+            "skycap.breaker": self.partner,
+        }
 
     def redirected(self, location: str) -> _Call:
         try:

@@ -22,6 +22,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from skycap import tracing
 from skycap.context import MAIL_MAX_AGE, Attachment, Log, Mailer, OnUnknown, RunningJob
 from skycap.errors import MailRefused, MailSuppressed, PermanentError, QueueStopped, Snooze, Unavailable
 from skycap.services.breakers import Call, FleetBreaker, Result
@@ -199,9 +200,11 @@ class MailService:
 
     async def _hand_over(self, mail: _Mail, message: bytes, before_dot: Callable[[], Awaitable[None]]) -> SmtpReply:
         try:
-            reply = await self._smtp.deliver(
-                message, sender=self._envelope_sender(mail), recipient=mail.recipient, before_dot=before_dot
-            )
+            with tracing.span("send mail", kind="client", attributes=mail.attributes) as span:
+                reply = await self._smtp.deliver(
+                    message, sender=self._envelope_sender(mail), recipient=mail.recipient, before_dot=before_dot
+                )
+                span.set("skycap.smtp.code", reply.code)
         except Exception as error:
             if mail.call is not None:
                 await mail.call.end(_result_of(error))
@@ -411,6 +414,11 @@ class _Mail:
     repeat_after: timedelta | None = None
     call: Call | None = None
     """By which the breaker is told how the server was."""
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What a span says of it."""
+        return {"skycap.mail.template": self.intent.template, "skycap.mail.message_id": self.intent.message_id}
 
     def fields(self, message_id: str | None = None) -> dict[str, object]:
         """What a log line says of it. ``message_id`` is the first intent's, if that is known."""

@@ -43,6 +43,7 @@ from skycap.settings.sections import (
     WorkerSettings,
 )
 from skycap.settings.signing import SigningSettings
+from skycap.settings.telemetry import TelemetrySettings
 
 DEFAULT_FILE = Path("/etc/skycap/skycap.toml")
 
@@ -100,6 +101,7 @@ class Settings(BaseSettings):
     breakers: dict[Name, BreakerSettings] = Field(default_factory=backend_breakers)
     plugins: dict[Name, dict[str, Any]] = Field(default={}, repr=False)
     log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     brand: BrandSettings = BrandSettings()
 
     _provenance: Provenance = PrivateAttr(default=Provenance())

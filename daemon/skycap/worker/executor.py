@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from taskiq import TaskiqMessage, TaskiqResult
 from taskiq.receiver import Receiver
 from taskiq.utils import maybe_awaitable
 
+from skycap import errors, tracing
 from skycap.backoff import Backoff
 from skycap.context import RunningJob
 from skycap.engine.broker import as_taskiq, came_by_taskiq
@@ -37,6 +39,7 @@ from skycap.outcome import (
     Stopped,
 )
 from skycap.payload import LARGEST_BYTES
+from skycap.tracing import Span, trace_id
 from skycap.worker.attempts import Attempts
 from skycap.worker.job_context import JobContext, Services
 from skycap.worker.threads import AsyncHandler, runnable
@@ -140,14 +143,19 @@ class Executor:
             tags=envelope.tags,
         )
         # The task of this attempt has a context of its own, so there is nothing to take back afterwards.
-        job_fields.set({"job": job.id, "kind": job.kind, "attempt": job.attempt, "plugin": kind.job_type.plugin})
+        fields = {"job": job.id, "kind": job.kind, "attempt": job.attempt, "plugin": kind.job_type.plugin}
+        trace = trace_id(envelope.labels) if envelope.labels else None
+        job_fields.set(fields if trace is None else fields | {"trace": trace})
         if self._hears_starts:
             await self._registry.notify("job_started", job=job)
         seconds = min(kind.timeout_seconds, claim.end_within) if claim.end_within else kind.timeout_seconds
         error, result = None, None
         began = time.monotonic()
-        with self.attempts.limited_to(seconds, job) as attempt:
-            error, result = await self._perform(claim, envelope, job, kind, payload)
+        with _span_of(job, envelope) as span:
+            with self.attempts.limited_to(seconds, job) as attempt:
+                error, result = await self._perform(claim, envelope, job, kind, payload)
+            if attempt.is_out_of_time or isinstance(error, _FAILURES):
+                span.fail("TimeoutError" if attempt.is_out_of_time else type(error).__name__)
         took = time.monotonic() - began
         if not attempt.is_out_of_time:
             outcome = verdict(error, result, attempt=job.attempt, snoozes=claim.snoozes, policy=policy)
@@ -232,6 +240,30 @@ class _Kind:
             timeout_seconds=policy.timeout.total_seconds(),
             log=structlog.get_logger(f"skycap.plugin.{job_type.plugin}"),
         )
+
+
+_FAILURES = (Exception, errors.Retry, errors.Discard)
+"""Of an attempt; the other signals are none."""
+
+
+def _span_of(job: RunningJob, envelope: Envelope) -> AbstractContextManager[Span]:
+    """As OpenTelemetry's conventions for messaging have it."""
+    if not tracing.is_collected():
+        return tracing.UNSEEN  # attributes that nobody reads cost a busy daemon, too
+    return tracing.span(
+        f"process {job.kind}",
+        kind="consumer",
+        carried=envelope.labels,
+        attributes={
+            "messaging.system": "skycap",
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": job.queue,
+            "messaging.message.id": job.id,
+            "skycap.job.kind": job.kind,
+            "skycap.job.attempt": job.attempt,
+        },
+    )
 
 
 def _refused(claim: Claim, reason: DeadReason, error: SkycapError) -> Settlement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -50,18 +51,21 @@ class Fleet:
         return (await self.status()).state is BreakerState.HALF_OPEN
 
 
+@asynccontextmanager
 async def started(url: str, *environs: Mapping[str, str]) -> AsyncGenerator[Fleet]:
     link = Link.to(url)
     callers = list(await asyncio.gather(*(Caller.start(url, environ) for environ in environs)))
-    yield Fleet(callers, link)
-    await asyncio.gather(*(caller.stop() for caller in callers))
-    await link.close()
+    try:
+        yield Fleet(callers, link)
+    finally:
+        await asyncio.gather(*(caller.stop() for caller in callers))
+        await link.close()
 
 
 @pytest.fixture
 async def fleet(redis_url: str) -> AsyncGenerator[Fleet]:
     as_they_are: dict[str, str] = {}
-    async for fleet in started(redis_url, *[as_they_are] * PROCESSES):
+    async with started(redis_url, *[as_they_are] * PROCESSES) as fleet:
         yield fleet
 
 
@@ -111,7 +115,7 @@ async def test_a_prober_that_is_killed_hinders_nobody(fleet: Fleet) -> None:
 
 async def test_the_clocks_of_the_hosts_play_no_part(redis_url: str) -> None:
     clocks = (timedelta(), timedelta(hours=-1), timedelta(days=1))
-    async for fleet in started(redis_url, *map(clock_off_by, clocks)):
+    async with started(redis_url, *map(clock_off_by, clocks)) as fleet:
         assert await fleet.admitted(0, 0, SPEC.opens_after) == SPEC.opens_after
         assert await fleet.ended("failed") == ["OPEN"]
         assert await fleet.admitted(0, 0, 1) == 0  # a day later by its own clock

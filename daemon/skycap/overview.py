@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, TypeVar
 from skycap.engine.alarms import Alarm, alarms_now
 from skycap.engine.breakers import BreakerStatus, FleetBreakers
 from skycap.engine.fleet import Fleet, Presence
+from skycap.engine.minutes import minutes
 from skycap.engine.standing import standing
 from skycap.errors import Unavailable
 
 if TYPE_CHECKING:
     from skycap.breaker import BreakerSpec
     from skycap.engine.link import Link
+    from skycap.engine.minutes import Minute
     from skycap.engine.queue import Counts, Queue
     from skycap.engine.standing import Standing
 
@@ -31,6 +33,8 @@ class QueueOverview:
 
     counts: Counts
     standing: Standing
+    minutes: Sequence[Minute]
+    """What happened in each of the last ones, the oldest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +50,14 @@ class Overview:
     """Those that fire, or have fired lately."""
 
 
-async def overview_of(link: Link, queues: Sequence[Queue], breakers: Mapping[str, BreakerSpec]) -> Overview:
-    """Never raises Unavailable, and never takes longer than two seconds."""
-    of_queues = asyncio.gather(*(_in_time(_of_queue(queue)) for queue in queues))
+async def overview_of(
+    link: Link, queues: Sequence[Queue], breakers: Mapping[str, BreakerSpec], *, last_minutes: int = 60
+) -> Overview:
+    """Never raises Unavailable, and never takes longer than two seconds.
+
+    All is asked at once, and so takes one round trip to a Redis that stands alone.
+    """
+    of_queues = asyncio.gather(*(_in_time(_of_queue(queue, last_minutes)) for queue in queues))
     fleet, found_breakers, found_alarms, found_queues = await asyncio.gather(
         _in_time(Fleet(link).now()),
         _in_time(FleetBreakers(link).statuses(breakers)),
@@ -64,9 +73,9 @@ async def overview_of(link: Link, queues: Sequence[Queue], breakers: Mapping[str
     )
 
 
-async def _of_queue(queue: Queue) -> QueueOverview:
-    counts, stands = await asyncio.gather(queue.counts(), standing(queue))
-    return QueueOverview(counts=counts, standing=stands)
+async def _of_queue(queue: Queue, last_minutes: int) -> QueueOverview:
+    counts, stands, happened = await asyncio.gather(queue.counts(), standing(queue), minutes(queue, last=last_minutes))
+    return QueueOverview(counts=counts, standing=stands, minutes=happened)
 
 
 async def _alarms(link: Link) -> list[Alarm]:

@@ -96,9 +96,17 @@ async def test_who_stops_telling_leaves(link: Link) -> None:
     assert (await fleet.now()).daemons == {}
 
 
+async def _is_known(link: Link) -> bool:
+    return bool((await Fleet(link).now()).daemons)
+
+
 async def test_a_real_daemon_says_what_it_is(site: Site, link: Link) -> None:
     async with site.daemon():
+        await eventually(lambda: _is_known(link))
         overview = await overview_of(link, [Queue("email", link)], {})
+        email = overview.queues["email"]
+        assert email is not None
+        assert len(email.minutes) == 60
         assert overview.daemons is not None
         (found,) = overview.daemons
         assert found.host == socket.gethostname()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+from skycap.engine.minutes import MOST_MINUTES, minute_of
+from skycap.engine.stored import moment
 from skycap.job import JobState
 from tests.support.clocked import Photo
 from tests.support.model import Model, ModelJob
@@ -12,12 +15,16 @@ REAL_TIME_MS = 5000
 """Redis itself forgets keys by its own clock, which goes on while the test's stands still: by less than this."""
 
 
+_COUNTED = ("added", "started", "completed", "retried", "discarded", "cancelled", "snoozed", "reclaimed")
+
+
 def check(model: Model, photo: Photo) -> None:
     """Raises AssertionError where they differ."""
     check_places(model, photo)
     check_jobs(model, photo)
     check_gates(model, photo)
     check_queue(model, photo)
+    check_minutes(model, photo)
 
 
 def check_places(model: Model, photo: Photo) -> None:
@@ -80,6 +87,18 @@ def check_queue(model: Model, photo: Photo) -> None:
     certain = {key for key, (_, until) in model.unique.items() if until - model.now > REAL_TIME_MS}
     assert photo.unique.items() <= held.items(), f"unique keys: {photo.unique} is more than {held}"
     assert certain <= photo.unique.keys(), f"unique keys: {photo.unique} is less than {certain}"
+
+
+def check_minutes(model: Model, photo: Photo) -> None:
+    oldest = model.now // 60_000 - MOST_MINUTES
+    # Redis forgets the oldest by its own clock.
+    assert {number for number in model.minutes if number > oldest + 1} <= photo.minutes.keys() <= model.minutes.keys()
+    for number, row in photo.minutes.items():
+        minute, expected = minute_of(moment(number * 60_000), row), model.minutes[number]
+        what = f"what happened in minute {number}"
+        _same({name: getattr(minute, name) for name in _COUNTED}, {name: expected[name] for name in _COUNTED}, what)
+        waited = timedelta(milliseconds=expected["waited"])
+        assert abs(minute.wait_total - waited) <= waited / 16, f"{what}: waits of {minute.wait_total}, not {waited}"
 
 
 def _same(found: Any, expected: Any, what: str) -> None:

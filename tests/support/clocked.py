@@ -82,6 +82,8 @@ class Photo:
     busy: dict[str, set[str]]
     unique: dict[str, str]
     meta: dict[str, str]
+    minutes: dict[int, dict[str, bytes]]
+    """What was counted in each minute since 1970."""
 
     def places(self) -> Iterable[tuple[str, str]]:
         """Every job that is in some line, with the line's name: once for each."""
@@ -113,6 +115,7 @@ async def photo_of(keys: QueueKeys, link: Link) -> Photo:
         busy={gate: {one.decode() for one in ids} for gate, ids in (under("busy:") | shared("busy:")).items()},
         unique={key: job_id.decode() for key, job_id in under("unique:").items()},
         meta=_texts(found.get(keys.meta, [])),
+        minutes={int(number): fields_of(row) for number, row in under("minute:").items()},
     )
 
 

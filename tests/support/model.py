@@ -107,7 +107,12 @@ class Model:
     starts: dict[str, list[int]] = field(default_factory=lambda: defaultdict[str, list[int]](list))
     """When jobs passed each gate that had a rate, ``""`` for the queue's own."""
     counted: Counter[str] = field(default_factory=Counter[str])
+    minutes: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict[int, Counter[str]](Counter))
+    """What happened in each minute since 1970, and under "waited" for how many ms those that started had waited."""
     _starts_before: dict[str, int] = field(default_factory=dict[str, int])
+
+    def note(self, what: str, n: int = 1) -> None:
+        self.minutes[self.now // 60_000][what] += n
 
     def known(self, *states: JobState) -> list[ModelJob]:
         return [job for job in self.jobs.values() if not states or job.state in states]
@@ -131,6 +136,7 @@ class Model:
         if draft.unique is not None:
             self.unique[draft.unique] = (job_id, inf if draft.within is None else self.now + milliseconds(draft.within))
         self.jobs[job_id] = job
+        self.note("added")
         return job_id, job.state, False
 
     def holder_of(self, key: str | None) -> str | None:
@@ -185,6 +191,7 @@ class Model:
         return True
 
     def _again(self, job: ModelJob, state: JobState, delay: timedelta) -> None:
+        self.note("retried" if state is JobState.RETRYABLE else "snoozed")
         job.state, job.due = state, self.now + milliseconds(delay)
         job.lost_leases, job.was_stranded = 0, False
 
@@ -195,7 +202,8 @@ class Model:
         for gate in gates:
             self.holds[gate] = max(self.holds.get(gate, 0), self.now + milliseconds(delay))
         if gates:
-            job.state = JobState.AVAILABLE
+            self.note("snoozed")
+            job.state, job.due = JobState.AVAILABLE, self.now + milliseconds(delay)
             job.lost_leases, job.was_stranded = 0, False
         else:
             self._again(job, JobState.SCHEDULED, delay)
@@ -204,6 +212,7 @@ class Model:
         job.state = state
         job.kept_until = self.now + milliseconds(keep or self.policy.keep_finished)
         self.counted[state.value] += 1
+        self.note(state.value)
         if job.unique is not None and self.unique.get(job.unique) == (job.id, inf):
             del self.unique[job.unique]
 
@@ -218,6 +227,7 @@ class Model:
         self.holds = {gate: until for gate, until in self.holds.items() if until > self.now}
 
     def _take_back(self, job: ModelJob) -> None:
+        self.note("reclaimed")
         job.held = frozenset()
         job.state = JobState.AVAILABLE
         if job.is_called_off:
@@ -226,6 +236,7 @@ class Model:
             job.was_stranded = True
         else:
             job.lost_leases += 1
+            job.due = self.now
             if job.lost_leases >= self.poison_after:
                 self._end(job, JobState.DISCARDED)
 
@@ -244,6 +255,8 @@ class Model:
         assert fleet is None or len(self.known(JobState.RUNNING)) < fleet, "claimed over the fleet's concurrency"
         assert claim.start_within == self._must_start_within(job) / 1000
         self._pass(job)
+        self.note("started")
+        self.note("waited", max(0, self.now - job.due))
         job.state, job.claim, job.is_buffered = JobState.RUNNING, claim.number, is_buffered
         job.lease_ends = self.now + milliseconds(lease)
 

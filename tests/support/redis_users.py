@@ -3,7 +3,8 @@
 RULE_OF_PRODUCERS = (
     "resetkeys resetchannels -@all +evalsha +time +client|setinfo ~skycap:{*}: "
     "(-@all +exists +hget +hset +hdel ~skycap:{*}:job:*) "
-    "(-@all +hget +hincrby ~skycap:{*}:meta) "
+    "(-@all +hget +hmget +hincrby ~skycap:{*}:meta) "
+    "(-@all +hincrby +pexpire ~skycap:{*}:minute:*) "
     "(-@all +zadd +zcard +zrem ~skycap:{*}:ready ~skycap:{*}:later ~skycap:{*}:done ~skycap:{*}:wait:*) "
     "(-@all +get +set ~skycap:{*}:unique:* ~skycap:{*}:request:*) "
     "(-@all +llen +lpush ~skycap:{*}:wake) "

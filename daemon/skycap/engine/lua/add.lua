@@ -30,7 +30,8 @@ local batch = tonumber(MODE)
 if batch and (tonumber(redis.call('HGET', META, 'batch')) or 0) >= batch then
   return 0
 end
-local most = tonumber(redis.call('HGET', META, 'max_waiting'))
+local policy = redis.call('HMGET', META, 'max_waiting', 'lifo')
+local most = tonumber(policy[1])
 if most and is_full(most) then
   return {}
 end
@@ -67,7 +68,7 @@ if MODE == '?' then
 elseif batch then
   redis.call('HSET', META, 'batch', MODE)
 end
-local next_rank = seats((#ARGV - 1) / FIELDS)
+local next_rank = seats((#ARGV - 1) / FIELDS, policy[2])
 local ranks = {}
 
 local new_ids = {}
@@ -150,7 +151,7 @@ local function store(id, kind, priority, due, options, envelope)
 end
 
 local reply = {}
-local rung = false
+local added = 0
 for i = 2, #ARGV, FIELDS do
   local id = ARGV[i]
   local due = moment(ARGV[i + 3])
@@ -176,11 +177,12 @@ for i = 2, #ARGV, FIELDS do
     new_ids[#new_ids + 1] = id
     reply[n + 1], reply[n + 3] = id, 0
     reply[n + 2] = store(id, ARGV[i + 1], ARGV[i + 2], due, options, ARGV[i + 5])
-    rung = true
+    added = added + 1
   end
 end
 line_up()
-if rung then
+if added > 0 then
+  note('added', added)
   ring()
 end
 flush()

@@ -28,7 +28,8 @@ local function start_over(id)
 end
 
 -- id, when (a delay in ms, or "@" and a time), envelope or '' -> the state afterwards, or false for an unknown job.
--- A discarded job starts over, with its attempts and without its deadline; one that waits does so until then.
+-- A discarded job starts over, with its attempts and without its deadline; one that waits does so until then. From
+-- then on it waits anew.
 function verb.run(id, when, envelope)
   local state = redis.call('HGET', job(id), 'state')
   if state ~= 'discarded' and not WAITING[state] then
@@ -47,6 +48,7 @@ function verb.run(id, when, envelope)
   if due > NOW then
     to_later(id, due, 'scheduled')
   else
+    redis.call('HSET', job(id), 'due', STAMP)
     to_ready(id)
   end
   ring()

@@ -48,17 +48,20 @@ end
 
 local known_retention
 
+local function know_retention(finished, finished_count, discarded, discarded_count)
+  known_retention = {
+    finished = tonumber(finished) or 3600000,
+    finished_count = tonumber(finished_count) or 100,
+    discarded = tonumber(discarded) or 172800000,
+    discarded_count = tonumber(discarded_count) or 10000,
+  }
+end
+
 -- How long (ms) and how many: finished jobs, discarded jobs.
 local function retention()
   if not known_retention then
     local names = { 'keep_finished', 'keep_finished_count', 'keep_discarded', 'keep_discarded_count' }
-    local policy = redis.call('HMGET', META, unpack(names))
-    known_retention = {
-      finished = tonumber(policy[1]) or 3600000,
-      finished_count = tonumber(policy[2]) or 100,
-      discarded = tonumber(policy[3]) or 172800000,
-      discarded_count = tonumber(policy[4]) or 10000,
-    }
+    know_retention(unpack(redis.call('HMGET', META, unpack(names)), 1, 4))
   end
   return known_retention
 end

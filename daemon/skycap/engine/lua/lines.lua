@@ -9,9 +9,9 @@ local function priority_of(id)
 end
 
 -- Gives out the next `count` seats; returns a function from a priority to the rank of the next of them.
-local function seats(count)
+local function seats(count, lifo)
   local seat = redis.call('HINCRBY', META, 'seq', count) - count
-  local is_lifo = redis.call('HGET', META, 'lifo') == '1'
+  local is_lifo = lifo == '1'
   return function(priority)
     seat = seat + 1
     return string.format('%.0f', priority * SEATS + (is_lifo and SEATS - seat or seat))
@@ -19,7 +19,7 @@ local function seats(count)
 end
 
 local function new_rank(priority)
-  return seats(1)(priority)
+  return seats(1, redis.call('HGET', META, 'lifo'))(priority)
 end
 
 -- A job keeps its rank for life: one that was retried or handed back goes before those that came after it.

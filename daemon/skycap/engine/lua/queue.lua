@@ -5,7 +5,8 @@
 --   job:<id>      hash    envelope, kind, state, rank (or priority, until it has one), claim (the fence), worker,
 --                         cancel, buffered, stranded, held (gates), parked (gate), unique, deadline, schedule,
 --                         failures, deaths, snoozes, errors (counts), error:<n> ("<ms> <text>"), logs, log:<n>,
---                         progress, enqueued, due, started, finished (ms), reason, result (JSON)
+--                         progress, enqueued, due (since or until when it waits, if not since it was enqueued), started,
+--                         finished (ms), reason, result (JSON)
 --   ready         zset    rank: priority, then first come first served
 --   later         zset    due (ms): delayed, backing off, snoozed
 --   run           zset    end of the lease (ms)
@@ -26,6 +27,9 @@
 --   schedule:<name>:ticks list  "<tick ms> <what became of it>", the newest 100
 --   events        stream  what happened to jobs, the newest: state, id; state, id; …
 --   wake          list    the doorbell, at most one long
+--   minute:<n>    hash    what happened in the minute n since 1970, for six hours: added, completed, retried, snoozed,
+--                         discarded, cancelled, reclaimed; and by how long they had waited (eighths of doublings,
+--                         bucket_of), how many started
 --
 -- Of limits that several queues share, starts, busy and holds lie under "skycap:limit:" instead.
 
@@ -51,10 +55,15 @@ local function ring()
 end
 
 -- What is counted, told and deleted is so once for each call, by flush(), which every script ends with.
-local counted, told = {}, {}
+-- What is counted is so since ever and for this minute; what is noted, for this minute alone.
+local counted, noted, told = {}, {}, {}
 
 local function count(what)
   counted[what] = (counted[what] or 0) + 1
+end
+
+local function note(what, n)
+  noted[what] = n
 end
 
 local function tell(event, what)
@@ -77,6 +86,14 @@ local function flush()
   end)
   for what, n in pairs(counted) do
     redis.call('HINCRBY', META, what, n)
+    noted[what] = n
+  end
+  local minute = next(noted) and P .. 'minute:' .. (NOW - NOW % 60000) / 60000
+  for what, n in pairs(noted) do
+    -- The first of its kind: a hash that is new has no end yet.
+    if redis.call('HINCRBY', minute, what, n) == n then
+      redis.call('PEXPIRE', minute, 21600000)
+    end
   end
   -- An entry holds up to 50 events, in order, so that a busy queue does not spend its time on them.
   in_parts(100, told, function(...)

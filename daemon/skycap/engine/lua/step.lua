@@ -17,12 +17,14 @@ local OUTCOME, FIELDS = 6, 6
 -- Housekeeping is bounded for each call, so that no backlog of it can block Redis.
 local BATCH, MOST_LOOKED_AT = 100, 1000
 
-local NAMES = { 'base:keep_finished', 'paused', 'fleet', 'rate_max', 'rate_per', 'limits', 'swept', 'holds', 'parked', 'outages' }
+local NAMES = { 'base:keep_finished', 'paused', 'fleet', 'rate_max', 'rate_per', 'limits', 'swept', 'holds', 'parked',
+  'outages', 'keep_finished', 'keep_finished_count', 'keep_discarded', 'keep_discarded_count' }
 local known = redis.call('HMGET', META, unpack(NAMES))
 local has_policy, paused, fleet = known[1] and 1 or 0, known[2], tonumber(known[3])
 local queue_rate = tonumber(known[4]) and { max = tonumber(known[4]), per = tonumber(known[5]) }
 local swept, has_parked = tonumber(known[7]) or 0, (tonumber(known[9]) or 0) > 0
 
+know_retention(unpack(known, 11, 14))
 know_limits(known[6], known[8])
 has_gates = known[10] and know_outages() or has_gates
 local parks = 0
@@ -86,7 +88,7 @@ function settle.held(id, delay, reason, name)
   end
   redis.call('HINCRBY', job(id), 'snoozes', 1)
   redis.call('HDEL', job(id), 'deaths', 'stranded')
-  redis.call('HSET', job(id), 'reason', reason)
+  redis.call('HSET', job(id), 'reason', reason, 'due', string.format('%.0f', at))
   count('snoozed')
   park(id, first, at)
   parks = parks + 1
@@ -176,6 +178,7 @@ local function take_back(id)
       record_error(id, 'its worker died or lost its lease ' .. deaths .. ' times while running it')
       to_dead(id, 'poison')
     else
+      redis.call('HSET', job(id), 'due', STAMP)
       to_ready(id)
     end
   end
@@ -252,11 +255,12 @@ end
 local claimed, leases = {}, {}
 local LEASE_END = string.format('%.0f', NOW + LEASE)
 local taken, looked_at = 0, 0
+local frexp = math.frexp
 
 -- Returns true when the job must wait for a slot of its own, for which this worker has no room.
 local function claim(id)
   local key = job(id)
-  local had = redis.call('HMGET', key, 'envelope', 'failures', 'snoozes', 'enqueued', 'deadline', 'stranded', 'claim')
+  local had = redis.call('HMGET', key, 'envelope', 'failures', 'snoozes', 'enqueued', 'deadline', 'stranded', 'claim', 'due')
   local deadline = tonumber(had[5])
   if deadline and deadline <= NOW then
     record_error(id, 'its deadline passed before it could run')
@@ -293,8 +297,14 @@ local function claim(id)
   local n = #claimed
   claimed[n + 1], claimed[n + 2], claimed[n + 3] = id, number, had[1] or ''
   claimed[n + 4], claimed[n + 5] = tonumber(had[2]) or 0, tonumber(had[3]) or 0
-  claimed[n + 6] = tonumber(had[4]) or NOW
+  local enqueued, due = tonumber(had[4]) or NOW, had[8] and tonumber(had[8])
+  claimed[n + 6] = enqueued
   claimed[n + 7], claimed[n + 8] = within, deadline and deadline - NOW or 0
+  -- Eight buckets for each doubling of the wait; engine/minutes.py knows what each means. Others' words for when may be
+  -- infinite, or no numbers.
+  local half, doublings = frexp(NOW - (due and due > enqueued and due or enqueued))
+  local bucket = doublings > 0 and half > 0 and half < 1 and doublings * 8 + half * 16 - half * 16 % 1 or 0
+  noted[bucket] = (noted[bucket] or 0) + 1
 end
 
 local full = false

@@ -25,6 +25,7 @@ local function enqueue(due)
   else
     to_ready(ID)
   end
+  note('added', 1)
   ring()
 end
 

@@ -57,6 +57,7 @@ class Previews:
         sender = settings.smtp.sender or f"{settings.brand.name} <{settings.brand.support_email}>"
         templates = templates_of(settings, registry)
         self.samples = registry.samples()
+        self.templates = templates
         self.locales = templates.locales
         self._registry = registry
         self._composer = composer_of(settings, registry, templates, sender=sender)

@@ -129,6 +129,13 @@ class DatabasePool(Queries):
                 await connection.fetchval("SELECT 1")
             return timedelta(seconds=time.perf_counter() - started)
 
+    async def leads_to_a_pooler(self) -> bool:
+        """Whether sessions are lent by a pooler: as the address says, or else as is found out. Raises Unavailable."""
+        if self._pooled is None:
+            with reaching():
+                self._pooled = await self._leads_to_a_pooler()
+        return self._pooled
+
     async def close(self, *, patience: timedelta = _PATIENCE) -> None:
         """Close when all calls have ended, at the latest after ``patience``. Nothing can be asked afterwards."""
         self._is_closed = True

@@ -15,7 +15,7 @@ import aiosmtplib
 from skycap.errors import ConfigurationError
 from skycap.services.recipient import Recipient
 from skycap.services.replies import Deferred, NotLoggedIn, SmtpReply, Stage, refusal
-from skycap.services.smtp_connection import SmtpConnection, network_reason, reply_of
+from skycap.services.smtp_connection import SmtpConnection, SmtpTerms, network_reason, reply_of
 
 Tls = Literal["starttls", "implicit", "opportunistic", "off"]
 """``starttls`` and ``implicit`` demand it, ``opportunistic`` takes it when offered; the certificate is verified."""
@@ -99,6 +99,14 @@ class SmtpPool:
             connection.drop()
             raise
         self._keep(connection)
+
+    async def look(self) -> SmtpTerms:
+        """Log in on a connection of its own, offer no mail, and take leave. Raises as ``ping`` does."""
+        connection = await self._connect()
+        try:
+            return connection.terms
+        finally:
+            await connection.quit()
 
     async def close(self) -> None:
         """Take leave on all idle connections; those in use are ended when their mail is through."""

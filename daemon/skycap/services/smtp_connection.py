@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple, cast
@@ -49,6 +49,15 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 _UNSAFE_IN_A_COMMAND = re.compile(rb"[\x00-\x1f\x7f]")
 
 
+class SmtpTerms(NamedTuple):
+    """On which a server takes mails; None where it does not say, or nothing is encrypted."""
+
+    tls: str | None
+    certificate_ends: str | None
+    """As Python's ssl tells it: ``Nov 28 12:00:00 2027 GMT``."""
+    largest_bytes: int | None
+
+
 class SmtpConnection:
     """One conversation with the server, which has greeted us and let us in."""
 
@@ -70,6 +79,16 @@ class SmtpConnection:
     def is_reusable(self) -> bool:
         """Whether the server waits for another mail: no command has failed, and none is underway."""
         return self._is_between_mails and self._wire.is_open
+
+    @property
+    def terms(self) -> SmtpTerms:
+        certificate: Mapping[str, str] = self._wire.transport.get_extra_info("peercert") or {}
+        encryption: ssl.SSLObject | None = self._wire.transport.get_extra_info("ssl_object")
+        return SmtpTerms(
+            tls=None if encryption is None else encryption.version(),
+            certificate_ends=certificate.get("notAfter"),
+            largest_bytes=self._largest_bytes,
+        )
 
     async def deliver(
         self, message: bytes, *, sender: str, recipient: Recipient, before_dot: Callable[[], Awaitable[None]]
@@ -158,8 +177,8 @@ class SmtpConnection:
     def _options(self, message: bytes, recipient: Recipient) -> list[bytes]:
         options: list[bytes] = []
         if "size" in self._offers:
-            limit = self._offers["size"].strip()
-            if limit.isdecimal() and 0 < int(limit) < len(message):  # RFC 1870: 0 is no limit
+            limit = self._largest_bytes
+            if limit is not None and limit < len(message):
                 problem = f"the message has {len(message)} bytes, and the mail server takes {limit}"
                 raise SmtpRefused(problem, reply_class=ReplyClass.MESSAGE_REFUSED)
             options.append(b"SIZE=%d" % len(message))
@@ -171,6 +190,11 @@ class SmtpConnection:
                 raise SmtpRefused(problem, reply_class=ReplyClass.EAI)
             options.append(b"SMTPUTF8")
         return options
+
+    @property
+    def _largest_bytes(self) -> int | None:
+        limit = self._offers.get("size", "").strip()
+        return int(limit) or None if limit.isdecimal() else None  # RFC 1870: 0 is no limit
 
     async def _offer(self, commands: list[_Command], known: tuple[str, ...]) -> None:
         """Say them, and return when each was answered as expected; the first that was not is what is raised.

@@ -64,7 +64,14 @@ class Templates:
         self._locales = locales
         self._overrides = overrides
         self._inliner = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
+        self.refused: Mapping[str, str] = {}
+        """The overrides that cannot be used, by name, and why."""
         self._stock = self._stocked()
+
+    @property
+    def overridden(self) -> int:
+        """How many files of the admin's take the place of others."""
+        return self._stock.overridden
 
     @property
     def locales(self) -> tuple[str, ...]:
@@ -108,6 +115,8 @@ class Templates:
     def _stocked(self) -> _Stock:
         """With the overrides that work with all others; each of the rest is logged and left out."""
         overrides = {} if self._overrides is None else _read(self._overrides)
+        refused: dict[str, str] = {}
+        self.refused = refused
         while overrides:
             stock = None
             try:
@@ -117,6 +126,7 @@ class Templates:
                 # The problem may show in a shipped template that extends the broken one.
                 name = _blamed(str(error), overrides)
                 _log.error("template override refused; the shipped one stays", template=name, problem=str(error))
+                refused[name] = str(error)
                 del overrides[name]
             else:
                 return stock
@@ -125,6 +135,7 @@ class Templates:
     def _stock_with(self, overrides: Mapping[str, str]) -> _Stock:
         loader = NamedByTemplate([DictLoader(overrides), *self._loaders] if overrides else self._loaders)
         return _Stock(
+            overridden=len(overrides),
             loader=loader,
             environments=environments(loader, brand=self._brand, locales=self._locales, is_sandboxed=bool(overrides)),
         )
@@ -142,6 +153,7 @@ class Templates:
 class _Stock:
     """All templates as they were read once."""
 
+    overridden: int
     loader: NamedByTemplate
     environments: Mapping[str, Environment]
 

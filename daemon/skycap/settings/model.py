@@ -32,6 +32,7 @@ from skycap.settings.masking import masked_table
 from skycap.settings.outbox import OutboxSettings
 from skycap.settings.queues import QueueSettings, backend_queues, merged_queues
 from skycap.settings.schedules import ScheduleSettings
+from skycap.settings.secrets import secret_keys
 from skycap.settings.section import Name
 from skycap.settings.sections import (
     BrandSettings,
@@ -170,6 +171,15 @@ class Settings(BaseSettings):
     def origin(self, key: str) -> str:
         """The file or variable that ``key`` was read from, as ``redis.url``; "default" when nothing sets it."""
         return self._provenance.origin(_parts(key)) or "default"
+
+    @property
+    def config_file(self) -> Path | None:
+        """The file that was read; None when there is none."""
+        return self._provenance.config_file
+
+    def secrets(self) -> dict[str, str]:
+        """The keys whose values are, or hold, secrets, and where each was read from."""
+        return {key: self.origin(key) for key in secret_keys(dict(self))}
 
     @classmethod
     def settings_customise_sources(

@@ -32,7 +32,8 @@ from tests.support.redis_users import RULE_OF_DAEMONS, RULE_OF_PRODUCERS
 ROOT = Path(__file__).resolve().parents[1]
 READMES = sorted(
     [
-        *(ROOT / "README.md", ROOT / "daemon" / "CONTRACT.md", ROOT / "tests" / "vectors" / "README.md"),
+        *(ROOT / "README.md", ROOT / "config" / "CHECKS.md", ROOT / "daemon" / "CONTRACT.md"),
+        ROOT / "tests" / "vectors" / "README.md",
         *ROOT.glob("*/README.md"),
         *ROOT.glob("plugins/*/README.md"),
     ]

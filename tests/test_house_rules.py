@@ -74,6 +74,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("assembly",),
     ("supervisor", "testing"),
     ("demo", "preview"),
+    ("checks",),
     ("cli",),
 )
 """Lowest first. A module imports from its own package and from lower layers; siblings never import each other."""
@@ -88,6 +89,7 @@ ONLY_HERE = {
     "typst": {"services"},
     "icalendar": {"services"},
     "dkim": {"services"},
+    "dns": {"checks"},
     "click": {"cli"},
     "opentelemetry": {"observe", "tracing"},
     "stamina": {"repetition"},

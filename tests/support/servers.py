@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -34,10 +35,13 @@ class LineServer:
     """A mail server without TLS that answers by the book, except for what ``answers`` says for a verb.
 
     The verbs are those of SMTP in upper case, ``""`` for the greeting and ``"."`` for the message. None means no
-    answer at all.
+    answer at all. With a ``context`` it begins with TLS.
     """
 
-    def __init__(self, answers: Mapping[str, str | None] | None = None) -> None:
+    def __init__(
+        self, answers: Mapping[str, str | None] | None = None, *, context: ssl.SSLContext | None = None
+    ) -> None:
+        self._context = context
         self.answers: dict[str, str | None] = {
             "": "220 localhost",
             "EHLO": _EHLO,
@@ -57,7 +61,7 @@ class LineServer:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -301,6 +301,35 @@ async def test_the_readme_leads_from_an_empty_machine_to_a_running_daemon(machin
     assert [line.split()[0] for line in queues.splitlines()[1:]] == ["default", "email", "processing", "scheduled"]
 
 
+async def test_a_check_looks_at_the_unit_as_it_runs(machine: Machine) -> None:
+    """As systemd/README.md says, but for the addresses: SKYCAP_ENV is known from the unit."""
+    (typed,) = readme_commands("Check")
+    check = typed.replace("main.toml", "checked.toml") + " --only unit,secrets,redis,configuration.environment --json"
+    async with machine.daemon("checked", drop_in="TimeoutStopSec=20\nLimitNOFILE=1024") as unit:
+        odd = {each["name"]: each for each in json.loads((await machine.run(check)).out)["checks"]}
+        await machine.run(f"rm -r /etc/systemd/system/{unit}.d && systemctl daemon-reload")
+        usual = {each["name"]: each for each in json.loads((await machine.run(check)).out)["checks"]}
+        await machine.run("chmod 0644 /etc/skycap/credentials/redis_url")
+        readable = await machine.run(check, check=False)
+        await machine.run("chmod 0600 /etc/skycap/credentials/redis_url")
+    assert (
+        odd["unit.installed"]["says"]
+        == f"{unit.removesuffix('.service')} is active, from /etc/systemd/system/skycap@.service"
+    )
+    assert "test.conf" in odd["unit.shipped"]["says"]
+    assert odd["unit.stop"]["says"] == "a stop is cut off after 20 s, and a drain may take 35 s"
+    assert odd["unit.files"]["says"] == "may open 1024 files"
+    expected = {"unit.enabled": "warn"}
+    found = {name: each["status"] for name, each in usual.items() if name.startswith("unit.")}
+    assert found == dict.fromkeys(found, "ok") | expected, usual
+    assert usual["configuration.environment"]["says"] == "production"
+    assert (usual["secrets.files"]["status"], usual["redis.connection"]["status"]) == ("ok", "ok")
+    assert usual["redis.fleet"]["says"].startswith("1 daemons run, of ")
+    assert readable.code == 1
+    assert "/etc/skycap/credentials/redis_url is open to everybody on this host (0644)" in readable.out
+    assert PASSWORD not in readable.out + readable.err
+
+
 def test_a_machine_leaves_nothing_behind(started: Machine, wheel: Path) -> None:
     with booted(wheel) as machine:
         assert Path(f"/proc/{machine.init}").exists()

@@ -18,6 +18,7 @@ from skycap.observe import logs
 _VERBS = {
     "run": ("skycap.cli.run:run", "Run the daemon in the foreground."),
     "demo": ("skycap.cli.demo:demo", "Deliver a sample booking confirmation, with everything it needs."),
+    "check": ("skycap.cli.check:check", "Look at all that a deployment needs, and say what to mend."),
     "enqueue": ("skycap.cli.enqueue:enqueue", "Enqueue one job."),
     "jobs": ("skycap.cli.jobs:jobs", "List, show, cancel, retry and reschedule jobs."),
     "queues": ("skycap.cli.queues:queues", "List, pause, resume and change queues."),

@@ -16,11 +16,16 @@ from skycap.job import Job
 from skycap.settings import Settings, load_settings
 
 
-def settings_of(config: Path | None, overrides: Mapping[str, object] | None = None) -> Settings:
+def settings_of(
+    config: Path | None,
+    overrides: Mapping[str, object] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
     """The settings; where no Redis is configured, those of embedded servers that run on the same data folder."""
     from skycap.embedded import read_addresses
 
-    settings = load_settings(config, overrides=overrides)
+    settings = load_settings(config, environ=environ, overrides=overrides)
     if settings.redis.url is not None or settings.production:
         return settings
     running = read_addresses(settings.state_dir())
@@ -28,6 +33,7 @@ def settings_of(config: Path | None, overrides: Mapping[str, object] | None = No
         return settings
     return load_settings(
         config,
+        environ=environ,
         overrides={"redis.url": running.redis_url, "database.url": running.database_url} | dict(overrides or {}),
     )
 

@@ -106,7 +106,7 @@ def test_the_wheel_installs_what_an_admin_copies(wheel: Path, folder: str) -> No
 
 
 def test_the_metadata_offers_the_extras(metadata: Message) -> None:
-    assert set(metadata.get_all("Provides-Extra", [])) == {"dkim", "embedded", "pdf", "uvloop"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"dkim", "embedded", "otel", "pdf", "uvloop"}
 
 
 def test_a_plain_install_brings_no_server_of_the_demo(metadata: Message) -> None:

@@ -81,8 +81,8 @@ def check_gates(model: Model, photo: Photo) -> None:
 
 def check_queue(model: Model, photo: Photo) -> None:
     _same("paused" in photo.meta, model.is_paused, "whether the queue is paused")
-    for state in (JobState.COMPLETED, JobState.CANCELLED, JobState.DISCARDED):
-        _same(int(photo.meta.get(state.value, "0")), model.counted[state.value], f"the number of {state} jobs")
+    for what in (JobState.COMPLETED, JobState.CANCELLED, JobState.DISCARDED, "added", "deduplicated"):
+        _same(int(photo.meta.get(what, "0")), model.counted[what], f"the number of {what} jobs")
     held = {key: job_id for key, (job_id, until) in model.unique.items() if until > model.now}
     certain = {key for key, (_, until) in model.unique.items() if until - model.now > REAL_TIME_MS}
     assert photo.unique.items() <= held.items(), f"unique keys: {photo.unique} is more than {held}"

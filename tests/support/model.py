@@ -114,6 +114,10 @@ class Model:
     def note(self, what: str, n: int = 1) -> None:
         self.minutes[self.now // 60_000][what] += n
 
+    def _count(self, what: str) -> None:
+        self.counted[what] += 1
+        self.note(what)
+
     def known(self, *states: JobState) -> list[ModelJob]:
         return [job for job in self.jobs.values() if not states or job.state in states]
 
@@ -121,14 +125,11 @@ class Model:
 
     def add(self, job_id: str, draft: Draft) -> tuple[str, JobState, bool]:
         """The id and state of the job that stands for it now, and whether that was there before."""
-        if job_id in self.jobs:
-            return job_id, self.jobs[job_id].state, True
         due = self.now + milliseconds(draft.delay)
-        other = self.holder_of(draft.unique)
-        if other is not None:
-            standing = self._stands_for(other, draft, due)
-            if standing is not None:
-                return other, standing, True
+        known = self._known_as(job_id, draft, due)
+        self._count("added" if known is None else "deduplicated")
+        if known is not None:
+            return *known, True
         job = ModelJob(id=job_id, kind=draft.kind, priority=draft.priority, payload=draft.payload, due=due)
         job.state = JobState.SCHEDULED if due > self.now else JobState.AVAILABLE
         job.deadline = inf if draft.deadline is None else self.now + milliseconds(draft.deadline)
@@ -136,8 +137,14 @@ class Model:
         if draft.unique is not None:
             self.unique[draft.unique] = (job_id, inf if draft.within is None else self.now + milliseconds(draft.within))
         self.jobs[job_id] = job
-        self.note("added")
         return job_id, job.state, False
+
+    def _known_as(self, job_id: str, draft: Draft, due: int) -> tuple[str, JobState] | None:
+        if job_id in self.jobs:
+            return job_id, self.jobs[job_id].state
+        other = self.holder_of(draft.unique)
+        standing = None if other is None else self._stands_for(other, draft, due)
+        return None if other is None or standing is None else (other, standing)
 
     def holder_of(self, key: str | None) -> str | None:
         job_id, until = self.unique.get(key or "", (None, 0))
@@ -211,8 +218,7 @@ class Model:
     def _end(self, job: ModelJob, state: JobState, keep: timedelta | None = None) -> None:
         job.state = state
         job.kept_until = self.now + milliseconds(keep or self.policy.keep_finished)
-        self.counted[state.value] += 1
-        self.note(state.value)
+        self._count(state.value)
         if job.unique is not None and self.unique.get(job.unique) == (job.id, inf):
             del self.unique[job.unique]
 

@@ -98,10 +98,14 @@ class Claim:
     enqueued_ms: int
     claimed_ms: int
     """By Redis' clock, as ``enqueued_ms`` is."""
+    waited_ms: int
+    """How long it could run and was not claimed."""
     start_within: float
     """Seconds after which it may not be started any more, lest its limit be exceeded; 0: at any time."""
     end_within: float
     """Seconds from the claim to the job's deadline; 0: it has none."""
+    kind: str = ""
+    """As its envelope says, once somebody has read that and knows the kind."""
 
     @property
     def key(self) -> tuple[str, int]:
@@ -136,6 +140,8 @@ class Step:
     next_event: timedelta | None
     has_policy: bool
     """False when Redis has lost the queue's policy with its data."""
+    given_up: Sequence[tuple[str, DeadReason]]
+    """Kind and reason of each job that went to the dead letters without a worker's word. Anybody may write a kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,12 +238,18 @@ class Queue:
         arguments.append(poison_after if take_back else "")
         for settlement in settlements:
             arguments += (settlement.claim.raw_id, settlement.claim.number, *_verb(settlement))
-        due_ms, has_policy, accepted, claimed, now_ms = await self.link.call("step", self.keys.prefix, *arguments)
+        due_ms, has_policy, accepted, claimed, now_ms, given_up = await self.link.call(
+            "step", self.keys.prefix, *arguments
+        )
         return Step(
-            claims=[_claim(claimed[i : i + 8], now_ms) for i in range(0, len(claimed), 8)],
+            claims=[_claim(claimed[i : i + 9], now_ms) for i in range(0, len(claimed), 9)],
             rejected=[s for s, was in zip(settlements, accepted, strict=True) if not was],
             next_event=None if due_ms < 0 else timedelta(milliseconds=due_ms),
             has_policy=has_policy == 1,
+            given_up=[
+                (text(kind), DeadReason(text(reason)))
+                for kind, reason in zip(given_up[::2], given_up[1::2], strict=True)
+            ],
         )
 
     async def beat(self, claims: Sequence[Claim], *, lease: timedelta) -> list[str]:
@@ -434,7 +446,7 @@ def _verb(settlement: Settlement) -> tuple[str, str | bytes | int, str | int, st
 
 
 def _claim(parts: Sequence[Any], now_ms: int) -> Claim:
-    job_id, number, envelope, failures, snoozes, enqueued_ms, start_within_ms, end_within_ms = parts
+    job_id, number, envelope, failures, snoozes, enqueued_ms, start_within_ms, end_within_ms, waited_ms = parts
     return Claim(
         job_id=text(job_id),
         raw_id=job_id,
@@ -443,6 +455,7 @@ def _claim(parts: Sequence[Any], now_ms: int) -> Claim:
         failures=failures,
         snoozes=snoozes,
         enqueued_ms=enqueued_ms,
+        waited_ms=waited_ms,
         claimed_ms=now_ms,
         start_within=start_within_ms / 1000,
         end_within=end_within_ms / 1000,

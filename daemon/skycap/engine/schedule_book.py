@@ -54,6 +54,10 @@ class Record:
     run_at: datetime | None
     run_job_id: str | None
     run_state: JobState | None
+    succeeded_at: datetime | None
+    """When a job of its last completed, of a tick or of a run."""
+    took: timedelta | None
+    """How long that one ran."""
     is_paused: bool
     paused_until: datetime | None
     """None also when it is paused until somebody resumes it."""
@@ -145,6 +149,8 @@ def _record(row: Mapping[str, bytes], job_state: bytes | None, run_state: bytes 
         run_at=_moment(row, "run_at"),
         run_job_id=_text(row, "run"),
         run_state=_state(run_state or row.get("run_state")),
+        succeeded_at=_moment(row, "succeeded"),
+        took=timedelta(milliseconds=number(row["took"])) if "took" in row else None,
         is_paused=is_paused,
         paused_until=until if is_paused else None,
     )

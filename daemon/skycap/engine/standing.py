@@ -11,8 +11,13 @@ from skycap.engine.stored import text
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """``completed``, ``retried`` and ``discarded`` count since Redis has the queue's data."""
+    """All but ``dead`` and what follows it count since Redis has the queue's data."""
 
+    enqueued: int
+    deduplicated: int
+    """Requests that added nothing, since there was such a job."""
+    reclaimed: int
+    """Leases that ran out: of workers that died, hung or were cut off."""
     completed: int
     retried: int
     discarded: int
@@ -25,8 +30,12 @@ class Standing:
 
 async def standing(queue: Queue) -> Standing:
     """Raises Unavailable."""
-    completed, retried, discarded, dead, oldest_ms, why = await queue.link.call("standing", queue.keys.prefix)
+    completed, retried, discarded, dead, oldest_ms, why, *counted = await queue.link.call("standing", queue.keys.prefix)
+    enqueued, deduplicated, reclaimed = counted
     return Standing(
+        enqueued=enqueued,
+        deduplicated=deduplicated,
+        reclaimed=reclaimed,
         completed=completed,
         retried=retried,
         discarded=discarded,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from skycap.engine.schedule_book import Became, Record
+from skycap.engine.schedule_book import Became, Record, ScheduleBook
 from skycap.maintenance.clock import Clock, Ticking
-from skycap.maintenance.ticks import LONGEST_CATCH_UP, newest
+from skycap.maintenance.ticks import LONGEST_CATCH_UP, newest, period_at
 from skycap.schedule import Schedule
 
 
@@ -19,6 +21,8 @@ class ScheduleStatus:
     schedule: Schedule
     record: Record
     next_tick: datetime | None
+    period: timedelta | None
+    """Between the ticks before and after now; None where there are none, as at one moment only."""
 
     @property
     def outcome(self) -> str | None:
@@ -75,13 +79,16 @@ class Schedules:
 
     async def list(self) -> list[ScheduleStatus]:
         """All, in the order in which plugins and configuration name them."""
-        found: dict[str, ScheduleStatus] = {}
-        for book in {each.book.queue.name: each.book for each in self._clock.schedules.values()}.values():
-            here = [each for each in self._clock.schedules.values() if each.book is book]
-            now = await book.now()
-            records = await book.records([each.schedule.name for each in here], now=now)
-            found |= {each.schedule.name: _status(each, records[each.schedule.name], now=now) for each in here}
+        books = {each.book.queue.name: each.book for each in self._clock.schedules.values()}
+        of_books = await asyncio.gather(*map(self._of, books.values()))
+        found = {each.schedule.name: each for statuses in of_books for each in statuses}
         return [found[name] for name in self.names]
+
+    async def _of(self, book: ScheduleBook) -> Sequence[ScheduleStatus]:
+        here = [each for each in self._clock.schedules.values() if each.book is book]
+        now = await book.now()
+        records = await book.records([each.schedule.name for each in here], now=now)
+        return [_status(each, records[each.schedule.name], now=now) for each in here]
 
     async def pause(self, name: str, duration: timedelta | None = None) -> None:
         """Ticks become no jobs, for the whole fleet, over restarts: for so long, or until ``resume``."""
@@ -110,4 +117,9 @@ class Schedules:
 
 
 def _status(ticking: Ticking, record: Record, *, now: datetime) -> ScheduleStatus:
-    return ScheduleStatus(schedule=ticking.schedule, record=record, next_tick=ticking.ticks.next_after(now))
+    return ScheduleStatus(
+        schedule=ticking.schedule,
+        record=record,
+        next_tick=ticking.ticks.next_after(now),
+        period=period_at(ticking.ticks, now),
+    )

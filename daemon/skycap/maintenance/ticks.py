@@ -93,6 +93,13 @@ def newest(ticks: Ticks, *, after: datetime, until: datetime, most: int) -> list
         length *= 2
 
 
+def period_at(ticks: Ticks, now: datetime) -> timedelta | None:
+    """From the newest tick to the next one. None when there is no next one, or there was none in LONGEST_CATCH_UP."""
+    coming = ticks.next_after(now)
+    past = newest(ticks, after=now - LONGEST_CATCH_UP, until=now, most=1)
+    return coming - past[0] if coming is not None and past else None
+
+
 def jitter_of(schedule: Schedule, tick_ms: int) -> timedelta:
     """How long after its tick a job starts: by chance, yet the same on every host."""
     digest = hashlib.sha256(f"{schedule.name} {tick_ms}".encode()).digest()

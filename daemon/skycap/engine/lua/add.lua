@@ -172,6 +172,7 @@ for i = 2, #ARGV, FIELDS do
   end
   local n = #reply
   if same then
+    count('deduplicated')
     reply[n + 1], reply[n + 2], reply[n + 3] = same, state, 1
   else
     new_ids[#new_ids + 1] = id
@@ -182,7 +183,7 @@ for i = 2, #ARGV, FIELDS do
 end
 line_up()
 if added > 0 then
-  note('added', added)
+  counted.added = added
   ring()
 end
 flush()

@@ -4,11 +4,15 @@ local function forget(id)
   gone[#gone + 1] = job(id)
 end
 
--- How the job of a schedule ended is known there for as long as there is no newer one.
+-- How the job of a schedule ended is known there for as long as there is no newer one, and when one last completed.
 local function note_end(id, state)
   local name = redis.call('HGET', job(id), 'schedule')
   if name then
     local record = P .. 'schedule:' .. name
+    if state == 'completed' then
+      local took = NOW - (tonumber(redis.call('HGET', job(id), 'started') or '') or NOW)
+      redis.call('HSET', record, 'succeeded', STAMP, 'took', took)
+    end
     local newest = redis.call('HMGET', record, 'job', 'run')
     if newest[1] == id then
       redis.call('HSET', record, 'job_state', state)

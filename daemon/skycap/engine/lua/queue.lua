@@ -20,10 +20,12 @@
 --   outages       hash    what is known of breakers that are not closed (outages.lua)
 --   unique:<key>  string  the job that has the key
 --   request:<key> string  the digest of a request that was made with an idempotency key, and the id of its job
---   meta          hash    seq, batch, paused, parked, the queue's policy, and a count of each outcome
+--   meta          hash    seq, batch, paused, parked, the queue's policy, and counts: of each outcome, and of what was
+--                         added, deduplicated and reclaimed
 --   cron          hash    the newest tick (ms) that was decided of each schedule; at first, since when it is known
 --   schedule:<name> hash  tick, decided (ms), became, job, job_state: of its newest tick; run, run_at (ms), run_state:
---                         of the newest run that somebody asked for; paused (until ms, or 'inf')
+--                         of the newest run that somebody asked for; succeeded, took (ms): of the last that completed;
+--                         paused (until ms, or 'inf')
 --   schedule:<name>:ticks list  "<tick ms> <what became of it>", the newest 100
 --   events        stream  what happened to jobs, the newest: state, id; state, id; …
 --   wake          list    the doorbell, at most one long

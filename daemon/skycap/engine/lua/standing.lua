@@ -2,7 +2,8 @@
 -- after: queue, lines
 -- How does the queue stand, for those who watch it?
 -- Returns: completed, retried, discarded (since ever), dead letters now, for how many ms the oldest job has waited that
--- could run and waits at no limit (-1: there is none), and why a worker paused the queue.
+-- could run and waits at no limit (-1: there is none), why a worker paused the queue, and, since ever, how many were
+-- enqueued, how many were not as there was such a job, and how many were taken back from workers that went silent.
 local PRIORITIES_LOOKED_AT = 20
 
 local oldest = NOW + 1
@@ -30,7 +31,7 @@ for _ = 1, PRIORITIES_LOOKED_AT do
   least = beyond
 end
 
-local counts = redis.call('HMGET', META, 'completed', 'retried', 'discarded', 'paused_why')
+local counts = redis.call('HMGET', META, 'completed', 'retried', 'discarded', 'paused_why', 'added', 'deduplicated', 'reclaimed')
 return {
   tonumber(counts[1]) or 0,
   tonumber(counts[2]) or 0,
@@ -38,4 +39,7 @@ return {
   redis.call('ZCARD', DEAD),
   oldest > NOW and -1 or NOW - oldest,
   redis.call('HEXISTS', META, 'paused') == 1 and counts[4] or '',
+  tonumber(counts[5]) or 0,
+  tonumber(counts[6]) or 0,
+  tonumber(counts[7]) or 0,
 }

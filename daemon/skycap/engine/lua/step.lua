@@ -9,9 +9,10 @@
 -- Returns: the ms until something can happen without a doorbell (-1: nothing is known),
 --          1 when the queue has its policy, 0 when it was lost with Redis' data,
 --          1 or 0 for each outcome (0: the lease was lost, the outcome was ignored),
---          id, claim, envelope, failures, snoozes, enqueued (ms), start within (ms), end within (ms) for each
---          claimed job; 0 where there is no such bound,
---          now (ms).
+--          id, claim, envelope, failures, snoozes, enqueued (ms), start within (ms), end within (ms), for how long (ms)
+--          it could have run, for each claimed job; 0 where there is no such bound,
+--          now (ms),
+--          kind, reason of each job that this call itself gave up.
 local WORKER, LEASE, SLOTS, MORE, POISON = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local OUTCOME, FIELDS = 6, 6
 -- Housekeeping is bounded for each call, so that no backlog of it can block Redis.
@@ -27,7 +28,14 @@ local swept, has_parked = tonumber(known[7]) or 0, (tonumber(known[9]) or 0) > 0
 know_retention(unpack(known, 11, 14))
 know_limits(known[6], known[8])
 has_gates = known[10] and know_outages() or has_gates
-local parks = 0
+local parks, given_up = 0, {}
+
+-- Of a job that no worker settles.
+local function give_up(id, reason)
+  local n = #given_up
+  given_up[n + 1], given_up[n + 2] = redis.call('HGET', job(id), 'kind') or '', reason
+  to_dead(id, reason)
+end
 
 -- Settle ---------------------------------------------------------------------------------------------------------
 
@@ -115,7 +123,7 @@ local function set_aside(id, problem)
   end
   redis.call('RENAME', job(id), P .. 'foreign:' .. id)
   record_error(id, 'it could not be handled and was set aside under foreign:' .. id .. ': ' .. problem)
-  to_dead(id, 'undecodable')
+  give_up(id, 'undecodable')
 end
 
 local function safely(act, id, ...)
@@ -176,7 +184,7 @@ local function take_back(id)
     local deaths = redis.call('HINCRBY', job(id), 'deaths', 1)
     if deaths >= POISON then
       record_error(id, 'its worker died or lost its lease ' .. deaths .. ' times while running it')
-      to_dead(id, 'poison')
+      give_up(id, 'poison')
     else
       redis.call('HSET', job(id), 'due', STAMP)
       to_ready(id)
@@ -264,7 +272,7 @@ local function claim(id)
   local deadline = tonumber(had[5])
   if deadline and deadline <= NOW then
     record_error(id, 'its deadline passed before it could run')
-    to_dead(id, 'expired')
+    give_up(id, 'expired')
     return
   end
   local buffered = taken >= SLOTS
@@ -300,9 +308,11 @@ local function claim(id)
   local enqueued, due = tonumber(had[4]) or NOW, had[8] and tonumber(had[8])
   claimed[n + 6] = enqueued
   claimed[n + 7], claimed[n + 8] = within, deadline and deadline - NOW or 0
-  -- Eight buckets for each doubling of the wait; engine/minutes.py knows what each means. Others' words for when may be
-  -- infinite, or no numbers.
-  local half, doublings = frexp(NOW - (due and due > enqueued and due or enqueued))
+  -- Others' words for when may be infinite, or no numbers.
+  local waited = NOW - (due and due > enqueued and due or enqueued)
+  claimed[n + 9] = waited > 0 and waited < 1e15 and waited or 0
+  -- Eight buckets for each doubling of the wait; engine/minutes.py knows what each means.
+  local half, doublings = frexp(waited)
   local bucket = doublings > 0 and half > 0 and half < 1 and doublings * 8 + half * 16 - half * 16 % 1 or 0
   noted[bucket] = (noted[bucket] or 0) + 1
 end
@@ -353,4 +363,4 @@ if gate_at then
   end
 end
 flush()
-return { due >= NEVER - NOW and -1 or math.max(0, math.ceil(due)), has_policy, accepted, claimed, NOW }
+return { due >= NEVER - NOW and -1 or math.max(0, math.ceil(due)), has_policy, accepted, claimed, NOW, given_up }

@@ -25,7 +25,7 @@ local function enqueue(due)
   else
     to_ready(ID)
   end
-  note('added', 1)
+  count('added')
   ring()
 end
 

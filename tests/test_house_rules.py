@@ -70,7 +70,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "telemetry",
     ),
     ("contradictions", "worker", "maintenance", "alerts", "http"),
-    ("alerting",),
+    ("alerting", "metering"),
     ("assembly",),
     ("supervisor", "testing"),
     ("demo", "preview"),
@@ -93,6 +93,7 @@ ONLY_HERE = {
     "click": {"cli"},
     "opentelemetry": {"observe", "tracing"},
     "stamina": {"repetition"},
+    "prometheus_client": {"observe"},
 }
 """Replacing one of these libraries is a change in one room."""
 
@@ -191,7 +192,18 @@ def test_the_command_line_starts_without_pydantic() -> None:
 
 
 def test_importing_skycap_loads_no_server_library() -> None:
-    heavy = ("aiohttp", "asyncpg", "redis", "taskiq", "jinja2", "apscheduler", "aiosmtplib", "structlog", "stamina")
+    heavy = (
+        "aiohttp",
+        "asyncpg",
+        "redis",
+        "taskiq",
+        "jinja2",
+        "apscheduler",
+        "aiosmtplib",
+        "structlog",
+        "stamina",
+        "prometheus_client",
+    )
     use = "[getattr(skycap, name) for name in skycap.__all__]"
     script = f"import skycap, sys; {use}; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -31,7 +31,6 @@ from skycap.http.health import HealthRoutes, Vitals
 from skycap.http.job_events import JobEventsRoutes
 from skycap.http.jobs import JobsRoutes
 from skycap.http.kinds import KindsRoutes
-from skycap.http.metrics import MetricsRoutes
 from skycap.http.server import HttpServer, Routes
 from skycap.http.tokens import TokenFile
 from skycap.http.unsubscribe import UnsubscribeRoutes
@@ -40,6 +39,7 @@ from skycap.intake import Intake
 from skycap.mailing import composer_of, mail_service_of, smtp_of, subscriptions_of, templates_of
 from skycap.maintenance.clock import Clock
 from skycap.maintenance.presence import PresenceTeller
+from skycap.metering import meters_of, metrics_of
 from skycap.observe.event_loop import LoopMonitor
 from skycap.published_kinds import published
 from skycap.scheduling import schedules_of
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from skycap.http.access import Guard
     from skycap.job_type import JobType
     from skycap.maintenance.outbox import OutboxRelay
+    from skycap.observe.meters import Meters
     from skycap.registry import Registry
     from skycap.services.admin_mail import AdminMail
     from skycap.services.cache import CacheService
@@ -93,6 +94,7 @@ class Daemon:
     smtp: SmtpPool | None
     templates: Templates | None
     worker: Worker
+    meters: Meters
     loop_monitor: LoopMonitor
     clock: Clock
     presence: PresenceTeller
@@ -114,11 +116,12 @@ def assemble(settings: Settings) -> Daemon:
     cache = cache_of(settings, cache_link)
     databases = databases_of(settings.database)
     database = databases.primary if databases else None
-    smtp = smtp_of(settings)
+    meters = meters_of(registry)
+    smtp = smtp_of(settings, meters=meters)
     fleet_queues = queues(broker.link, settings, registry)
     breakers = _breakers(settings, registry, broker.link, fleet_queues)
     http_client = _http_client(settings, breakers)
-    mail = _mail(settings, registry, database, smtp, link=broker.link, breaker=breakers["email"])
+    mail = _mail(settings, registry, database, smtp, link=broker.link, breaker=breakers["email"], meters=meters)
     tables = AbsentTables(registry.job_types, database.stateless if database else None)
     executor = Executor(
         registry=registry,
@@ -148,6 +151,7 @@ def assemble(settings: Settings) -> Daemon:
             concurrency=settings.queues[queue.name].concurrency,
             lease=timedelta(seconds=settings.worker.lease_seconds),
             poison_after=settings.worker.poison_after,
+            meters=meters,
         )
         for queue in fleet_queues
     ]
@@ -166,6 +170,12 @@ def assemble(settings: Settings) -> Daemon:
             tuple(breakers.specs), lambda: breaker_state.FleetBreakers(broker.link).statuses(breakers.specs)
         ),
     )
+    clock = Clock(
+        schedules_of(settings, registry),
+        vitals.queues,
+        signer=settings.signing.signer,
+        why_off=tables.why_off,
+    )
     return Daemon(
         id=name,
         settings=settings,
@@ -180,13 +190,9 @@ def assemble(settings: Settings) -> Daemon:
         smtp=smtp,
         templates=mail.pages if mail else None,
         worker=worker,
+        meters=meters,
         loop_monitor=loop_monitor,
-        clock=Clock(
-            schedules_of(settings, registry),
-            {consumer.queue.name: consumer.queue for consumer in consumers},
-            signer=settings.signing.signer,
-            why_off=tables.why_off,
-        ),
+        clock=clock,
         presence=PresenceTeller(
             Fleet(broker.link),
             daemon_id=name,
@@ -204,13 +210,17 @@ def assemble(settings: Settings) -> Daemon:
             [
                 HealthRoutes(vitals),
                 CacheRoutes(cache),
-                MetricsRoutes(
-                    vitals.queues,
-                    loop_monitor.figures,
-                    cache.own_figures,
-                    (lambda: database.slow_queries.counts) if database else dict,
-                    breakers=vitals.breakers,
-                    calls=breakers.calls,
+                metrics_of(
+                    settings,
+                    registry,
+                    vitals,
+                    broker.link,
+                    databases,
+                    meters=meters,
+                    clock=clock,
+                    breakers=breakers,
+                    cache=cache,
+                    loop_monitor=loop_monitor,
                 ),
                 BreakerRoutes(vitals.breakers),
                 *_api(Intake(registry, signer=settings.signing.signer), registry, vitals.queues),
@@ -306,6 +316,7 @@ def _mail(
     *,
     link: Link,
     breaker: FleetBreaker,
+    meters: Meters,
 ) -> _Mail | None:
     if not registry.template_loaders() and (database is None or smtp is None):
         return None
@@ -323,6 +334,7 @@ def _mail(
         subscriptions=subscriptions,
         link=link,
         breaker=breaker,
+        meters=meters,
     )
     return _Mail(
         service=service,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from skycap.context import Attachment
 from skycap.errors import ConfigurationError
+from skycap.observe.meters import Meters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +71,7 @@ def composer_of(settings: Settings, registry: Registry, templates: Templates, *,
     )
 
 
-def smtp_of(settings: Settings) -> SmtpPool | None:
+def smtp_of(settings: Settings, *, meters: Meters | None = None) -> SmtpPool | None:
     """None when no mail server is configured; nothing is connected yet."""
     configured, address = settings.smtp, settings.smtp.url
     if address is None:
@@ -89,6 +90,7 @@ def smtp_of(settings: Settings) -> SmtpPool | None:
         connect_timeout=timedelta(seconds=configured.connect_timeout_seconds),
         command_timeout=timedelta(seconds=configured.command_timeout_seconds),
         data_timeout=timedelta(seconds=configured.data_timeout_seconds),
+        timed=(meters or Meters()).smtp_phase,
     )
 
 
@@ -114,6 +116,7 @@ def mail_service_of(
     subscriptions: Subscriptions,
     link: Link,
     breaker: FleetBreaker | None = None,
+    meters: Meters | None = None,
 ) -> MailService:
     """What sends the mails of a daemon's jobs."""
     from skycap.services.ledger import MailLedger
@@ -127,7 +130,7 @@ def mail_service_of(
         suppressions=Suppressions(database.stateless),
         return_path=_return_path(settings, database),
         unsubscribing=subscriptions,
-        sending=replace(_sending(settings, link), breaker=breaker),
+        sending=replace(_sending(settings, link), breaker=breaker, count=(meters or Meters()).mail),
     )
 
 

@@ -15,6 +15,7 @@ import structlog
 from skycap.assembly import Daemon
 from skycap.engine.durability import concerns
 from skycap.errors import Unavailable
+from skycap.observe.loop_lag import watch_lag
 from skycap.observe.systemd import Notifier
 
 _log = structlog.get_logger("skycap.supervisor")
@@ -190,6 +191,8 @@ async def _companions(daemon: Daemon, notifier: Notifier, reload: asyncio.Event)
         asyncio.create_task(_reload(daemon, notifier, reload), name="reload"),
         asyncio.create_task(daemon.presence.run(), name="presence"),
     ]
+    if daemon.http is not None:
+        tasks.append(asyncio.create_task(watch_lag(daemon.meters.loop_lag.note), name="event loop lag"))
     try:
         yield
     finally:

@@ -330,12 +330,12 @@ async def test_what_blocks_the_event_loop_shows_in_the_log_and_in_the_metrics(
         async def is_counted() -> bool:
             async with http.get(f"{daemon.http_url}/metrics") as answer:
                 text = await answer.text()
-            return 'skycap_event_loop_blocked_total{job_type="be-slow"} 1\n' in text
+            return 'skycap_event_loop_blocked_total{job_type="be-slow"} 1.0\n' in text
 
         await eventually(is_counted)
         async with http.get(f"{daemon.http_url}/metrics") as answer:
             lines = (await answer.text()).splitlines()
-    assert 'skycap_queue_jobs{queue="email",state="waiting"} 0' in lines
+    assert 'skycap_queue_jobs{queue="email",state="waiting"} 0.0' in lines
     (blocked,) = [line for line in site.log.read_text().splitlines() if "event loop blocked" in line]
     assert job_id in blocked
     assert "be-slow" in blocked

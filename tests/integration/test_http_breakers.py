@@ -57,11 +57,11 @@ async def test_breakers_are_shown_as_the_dashboards_read_them(redis_url: str, tm
             assert AS_FRACTIONS in await response.text()
         async with http.get("/metrics") as response:
             metrics = await response.text()
-    assert 'skycap_circuit_breaker_state{breaker="stripe",state="open"} 1\n' in metrics
-    assert 'skycap_circuit_breaker_state{breaker="stripe",state="closed"} 0\n' in metrics
-    assert 'skycap_circuit_breaker_state{breaker="openai",state="half_open"} 1\n' in metrics
+    assert 'skycap_circuit_breaker_state{breaker="stripe",state="open"} 1.0\n' in metrics
+    assert 'skycap_circuit_breaker_state{breaker="stripe",state="closed"} 0.0\n' in metrics
+    assert 'skycap_circuit_breaker_state{breaker="openai",state="half_open"} 1.0\n' in metrics
     assert 'skycap_circuit_breaker_failure_ratio{breaker="amadeus"} 0.025\n' in metrics
-    assert 'skycap_circuit_breaker_calls_total{breaker="email",result="refused"} 0\n' in metrics
+    assert 'skycap_circuit_breaker_calls_total{breaker="email",result="refused"} 0.0\n' in metrics
 
 
 async def test_breakers_are_listed_opened_closed_and_reset_by_hand(redis_url: str, tmp_path: Path) -> None:

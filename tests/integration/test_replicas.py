@@ -252,6 +252,6 @@ async def test_a_daemon_reads_from_its_replica_shows_it_and_names_a_query_that_t
         fingerprint = failure.error.partition("(fingerprint ")[2].rstrip(")")
         async with http.get("/metrics") as response:
             metrics = await response.text()
-        line = f'skycap_db_slow_queries_total{{fingerprint="{fingerprint}",job_type="make-report"}} 1'
+        line = f'skycap_db_slow_queries_total{{fingerprint="{fingerprint}",job_type="make-report"}} 1.0'
         assert line in metrics.splitlines()
         assert "ada@" not in site.log.read_text()

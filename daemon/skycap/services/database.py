@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -58,6 +59,15 @@ class _View(Queries):
         return self._settings()
 
 
+@dataclass(frozen=True, kw_only=True)
+class PoolFigures:
+    """How many connections there are now, and may be."""
+
+    used: int
+    idle: int
+    most: int
+
+
 class DatabasePool(Queries):
     """See skycap.context.Database. Nothing is connected before the first call.
 
@@ -102,6 +112,14 @@ class DatabasePool(Queries):
         self._is_closed = False
         self._touched: set[int] = set()
         """Backends whose session somebody may have changed: SET, LISTEN, advisory locks, cursors."""
+
+    @property
+    def connections(self) -> PoolFigures:
+        pool = self._pool
+        if pool is None:
+            return PoolFigures(used=0, idle=0, most=self._size)
+        idle = pool.get_idle_size()
+        return PoolFigures(used=pool.get_size() - idle, idle=idle, most=self._size)
 
     @property
     def stateless(self) -> Database:

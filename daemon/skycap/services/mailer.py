@@ -66,13 +66,15 @@ class Sending:
 
     ``sign`` is given the finished message. ``pace`` is asked before each mail, by recipient domain and by what the
     mail means, how long it has to wait. ``idempotency_header`` is one by which the server knows a second copy.
-    ``breaker`` is asked before anything else, and told how the server was.
+    ``breaker`` is asked before anything else, and told how the server was. ``count`` is told the kind of
+    each mail's job, what became of the mail (sent, deferred, failed, unknown, suppressed) and what the reply meant.
     """
 
     sign: Callable[[bytes], Awaitable[bytes]] | None = None
     pace: Callable[[str, str], Awaitable[timedelta]] | None = None
     idempotency_header: str | None = None
     breaker: FleetBreaker | None = None
+    count: Callable[[str, str, str], None] = lambda _kind, _result, _reply_class: None
 
 
 class MailService:
@@ -147,6 +149,7 @@ class MailService:
             elif isinstance(answer, Held):
                 raise _held(answer.message_id)
             elif isinstance(answer, Suppressed):
+                self._count(mail, "suppressed")
                 raise _suppressed(answer)
             else:
                 _log.info("mail not sent again", **mail.fields(answer.message_id))
@@ -194,6 +197,7 @@ class MailService:
                 problem = f"not sent: {type(error).__name__}"
                 await self._record(mail, partial(self._ledger.deferred, mail.intent, code=None, text=problem))
             raise
+        self._count(mail, "sent")
         await self._record(mail, partial(self._ledger.sent, mail.intent, code=reply.code, text=reply.text))
         duration_ms = round(1000 * (time.perf_counter() - started))
         _log.info("mail sent", **mail.fields(first.message_id), smtp_code=reply.code, duration_ms=duration_ms)
@@ -239,6 +243,7 @@ class MailService:
         return given_up
 
     async def _record_refusal(self, mail: _Mail, error: PermanentError | Deferred) -> None:
+        self._count(mail, "deferred" if isinstance(error, Deferred) else "failed", error)
         reply = error.reply if isinstance(error, Deferred | SmtpRefused) else None
         move = self._ledger.deferred if isinstance(error, Deferred) else self._ledger.failed
         code, text = (reply.code, reply.text) if reply else (None, one_line(str(error)))
@@ -260,11 +265,16 @@ class MailService:
     async def _outcome_unknown(
         self, mail: _Mail, message_id: str, error: OutcomeUnknown
     ) -> Unavailable | PermanentError:
+        self._count(mail, "unknown", error)
         _log.warning("mail may or may not have arrived", **mail.fields(message_id), on_unknown=mail.on_unknown)
         if mail.on_unknown == "hold":
             await self._record(mail, partial(self._ledger.unknown, mail.intent, text=str(error)))
             return _held(message_id)
         return Unavailable("mail", f"{error}; it is sent again, with the same Message-ID")
+
+    def _count(self, mail: _Mail, result: str, error: Exception | None = None) -> None:
+        reply_class = error.reply_class if isinstance(error, Deferred | SmtpRefused | OutcomeUnknown) else ""
+        self._sending.count(mail.intent.kind, result, reply_class)
 
     async def _record(self, mail: _Mail, move: Callable[[], Awaitable[None]]) -> None:
         """Write down what is known by now. A database that stays away does not undo it: the row stays where it was."""

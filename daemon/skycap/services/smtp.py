@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -48,7 +49,9 @@ class SmtpPool:
         command_timeout: timedelta = timedelta(seconds=30),
         data_timeout: timedelta = timedelta(minutes=5),
         hostname: str | None = None,
+        timed: Callable[[str, float], None] = lambda _phase, _seconds: None,
     ) -> None:
+        """``timed`` is told of each phase that went well how many seconds it took."""
         self.data_timeout = data_timeout
         self._host = host
         self._port = port
@@ -58,6 +61,7 @@ class SmtpPool:
         self._ssl_context = ssl_context or (None if tls == "off" else _ssl_context(ca_file))
         self._connect_timeout = connect_timeout
         self._command_timeout = command_timeout
+        self._timed = timed
         self._hostname = hostname or socket.gethostname()
         self._connections = connections
         self._mails_per_connection = mails_per_connection
@@ -133,10 +137,14 @@ class SmtpPool:
             start_tls=_START_TLS.get(self._tls, False),
             tls_context=self._ssl_context,
         )
+        began = time.perf_counter()
         try:
             await smtp.connect(timeout=self._connect_timeout.total_seconds())
             await self._introduce(smtp)
-            return SmtpConnection(smtp, command_timeout=self._command_timeout, data_timeout=self.data_timeout)
+            self._timed("connect", time.perf_counter() - began)
+            return SmtpConnection(
+                smtp, command_timeout=self._command_timeout, data_timeout=self.data_timeout, timed=self._timed
+            )
         except aiosmtplib.SMTPResponseException as error:
             smtp.close()
             if error.code == aiosmtplib.SMTPStatus.invalid_response:

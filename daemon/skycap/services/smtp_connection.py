@@ -61,9 +61,17 @@ class SmtpTerms(NamedTuple):
 class SmtpConnection:
     """One conversation with the server, which has greeted us and let us in."""
 
-    def __init__(self, smtp: aiosmtplib.SMTP, *, command_timeout: timedelta, data_timeout: timedelta) -> None:
+    def __init__(
+        self,
+        smtp: aiosmtplib.SMTP,
+        *,
+        command_timeout: timedelta,
+        data_timeout: timedelta,
+        timed: Callable[[str, float], None] = lambda _phase, _seconds: None,
+    ) -> None:
         """Takes over what ``smtp`` has connected; raises Deferred when that is gone by now."""
         self.mails = 0
+        self._timed = timed
         self._offers = smtp.esmtp_extensions
         self._command_seconds = command_timeout.total_seconds()
         self._data_seconds = data_timeout.total_seconds()
@@ -98,9 +106,13 @@ class SmtpConnection:
         known = (sender, recipient.address, recipient.ascii_address or "")
         self.mails += 1
         self._is_between_mails = False
+        began = self._loop.time()
         await self._offer(commands, known)
+        self._timed("envelope", self._loop.time() - began)
         await before_dot()
+        began = self._loop.time()
         reply = await self._hand_over(message, known)
+        self._timed("message", self._loop.time() - began)
         self._is_between_mails = True
         return reply
 

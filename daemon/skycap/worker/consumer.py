@@ -16,6 +16,7 @@ import structlog
 from skycap.backoff import Backoff
 from skycap.engine.queue import Claim, Queue, Settlement, Step
 from skycap.errors import Unavailable
+from skycap.observe.meters import Meters
 from skycap.outcome import Cancelled, HandedBack, Snoozed, Stopped
 from skycap.worker.leases import Leases
 from skycap.worker.pace import Pace
@@ -60,6 +61,7 @@ class Consumer:
         concurrency: int,
         lease: timedelta,
         poison_after: int,
+        meters: Meters | None = None,
     ) -> None:
         self.queue = queue
         self._perform = perform
@@ -67,6 +69,7 @@ class Consumer:
         self.concurrency = concurrency
         self._lease = lease
         self._poison_after = poison_after
+        self._meters = meters or Meters()
         self._leases = Leases(queue, lease=lease, on_end=self._lease_ended)
         self._pace = Pace(concurrency)
         self._running: dict[tuple[str, int], _Running] = {}
@@ -165,6 +168,8 @@ class Consumer:
             self._leases.release(settlement.claim)
         for settlement in step.rejected:
             _log.warning("outcome ignored: the lease was lost", job=settlement.claim.job_id)
+        for kind, reason in step.given_up:
+            self._meters.given_up(self.queue.name, kind, reason)
         self._take(step.claims, asked)
         return step
 
@@ -240,7 +245,10 @@ class Consumer:
                 # Whatever a handler does is an outcome; this is a fault of ours, and must not cost the job.
                 _log.exception("attempt could not be made", job=claim.job_id, queue=self.queue.name)
                 settlement = Settlement(claim=claim, outcome=Snoozed(delay=_AFTER_A_FAULT, reason=repr(error)))
-            self._pace.note(time.monotonic() - began)
+            took = time.monotonic() - began
+            self._pace.note(took)
+            outcome = settlement.outcome if settlement is not None else HandedBack()
+            self._meters.attempt(self.queue.name, claim.kind, outcome, waited=claim.waited_ms / 1000, took=took)
         if settlement is not None and isinstance(settlement.outcome, Stopped):
             await self._pause(settlement.outcome)
         running = self._running.pop(claim.key)

@@ -108,6 +108,7 @@ class Executor:
             return _refused(claim, DeadReason.UNDECODABLE, error)
         except UnknownKind as error:
             return _settled(claim, self._wait_for_a_newer_worker(claim, error))
+        claim.kind = job_type.kind
         kind = self._kinds[job_type.kind]
         why_off = self._why_off(job_type.kind)
         if why_off is not None:

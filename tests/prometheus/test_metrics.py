@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from aiohttp import ClientSession
 from prometheus_client import parser
 from prometheus_client.openmetrics import parser as openmetrics_parser
 
 from skycap.embedded import EmbeddedServers
 from skycap.outcome import DeadReason
 from skycap.services.replies import ReplyClass
+from tests.support.daemons import Site
 from tests.support.promtool import promtool
+from tests.support.redis_servers import proxy
 from tests.support.scrape import CANARIES, Scrape, scraped
 
 # The library says no types of its parsers.
 text_families = cast("Any", parser).text_string_to_metric_families
 openmetrics_families = cast("Any", openmetrics_parser).text_string_to_metric_families
+
+MOST_WRITES = 15
+"""What is asked at once goes out in one write: there are some four to a scrape, the daemon's own calls beside them."""
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -161,3 +171,49 @@ def test_the_servers_and_the_daemon_are_as_they_are(scrape: Scrape) -> None:
 def test_the_start_of_the_process_is_known_without_the_time_of_boot(scrape: Scrape) -> None:
     began, ready = scrape.started_between
     assert began - 1 < scrape.value("process_start_time_seconds") < ready + 1
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncGenerator[int]:
+    """The port of a server that takes connections and never says a word."""
+    is_over = asyncio.Event()
+
+    async def hold(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await is_over.wait()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(hold, "127.0.0.1", 0)
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        is_over.set()
+        server.close()
+
+
+async def test_a_scrape_is_cheap_and_answers_within_three_seconds_whatever_is_silent(
+    redis_url: str, tmp_path: Path
+) -> None:
+    async with proxy(redis_url) as between, silent_server() as port:
+        site = Site(folder=tmp_path, redis_url=between.url, database_url=f"postgresql://skycap@127.0.0.1:{port}/travel")
+        async with site.daemon() as daemon, ClientSession(daemon.http_url) as http:
+
+            async def lines() -> list[str]:
+                async with http.get("/metrics") as answer:
+                    assert answer.status == 200
+                    return (await answer.text()).splitlines()
+
+            await lines()
+            before = between.chunks
+            assert 'skycap_dependency_up{dependency="redis"} 1.0' in await lines()
+            # The daemon's own calls of these two seconds, in which PostgreSQL is waited for, are among them.
+            assert between.chunks - before <= MOST_WRITES
+            between.go_silent()
+            began = time.monotonic()
+            during = await lines()
+            took = time.monotonic() - began
+            between.speak()
+    assert took < 3
+    assert 'skycap_dependency_up{dependency="redis"} 0.0' in during
+    assert 'skycap_dependency_up{dependency="postgresql"} 0.0' in during
+    assert not any(line.startswith("skycap_queue_jobs{") for line in during)
+    assert any(line.startswith("skycap_build_info{") for line in during)

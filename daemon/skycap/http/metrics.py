@@ -66,7 +66,9 @@ class MetricsRoutes:
     @needs_elsewhere(Scope.READ)
     async def metrics(self, request: web.Request) -> web.Response:
         """What is known now, in the text format or as OpenMetrics."""
-        content_type, body = exposition(await self._families(), accept=request.headers.get("Accept", ""))
+        # In a thread: it takes some milliseconds, and for the first time as long as it takes to load the library.
+        accept = request.headers.get("Accept", "")
+        content_type, body = await asyncio.to_thread(exposition, await self._families(), accept=accept)
         headers = {"Content-Type": content_type, "Cache-Control": "no-store", "Vary": "Accept"}
         return web.Response(body=body, headers=headers)
 

@@ -1,4 +1,4 @@
-"""Family: a metric with all of its samples, as it stands when somebody asks."""
+"""Family: a metric with all of its samples, as it stood when somebody asked: counting goes on while it is written."""
 
 from __future__ import annotations
 
@@ -43,10 +43,9 @@ def number(name: str, text: str, value: float | None) -> Family:
 
 
 def tallied(name: str, text: str, tally: Tally) -> Family:
-    return Family(name=name, kind="counter", text=text, labels=tally.names, samples=tally.counts)
+    return Family(name=name, kind="counter", text=text, labels=tally.names, samples=dict(tally.counts))
 
 
 def spread(name: str, text: str, sizes: Spread) -> Family:
-    return Family(
-        name=name, kind="histogram", text=text, labels=sizes.names, bounds=sizes.bounds, heaps=dict(sizes.heaps)
-    )
+    heaps = {labels: Heap([*heap.counts], heap.sum) for labels, heap in sizes.heaps.items()}
+    return Family(name=name, kind="histogram", text=text, labels=sizes.names, bounds=sizes.bounds, heaps=heaps)

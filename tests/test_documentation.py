@@ -36,6 +36,7 @@ READMES = sorted(
         ROOT / "tests" / "vectors" / "README.md",
         *ROOT.glob("*/README.md"),
         *ROOT.glob("plugins/*/README.md"),
+        *ROOT.glob("config/*/*.md"),
     ]
 )
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -72,7 +73,7 @@ def test_every_folder_explains_itself() -> None:
 
 
 def test_every_snippet_is_of_a_kind_that_is_checked() -> None:
-    checked = {"python", "console", "toml", "ini", "jinja", "po", "mermaid", "text", "json", "sql", "ts"}
+    checked = {"python", "console", "toml", "ini", "jinja", "po", "mermaid", "text", "json", "sql", "ts", "yaml"}
     assert [str(snippet) for snippet in SNIPPETS if snippet.language not in checked] == []
 
 

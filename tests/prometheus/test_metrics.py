@@ -22,10 +22,13 @@ from tests.support.daemons import Site
 from tests.support.promtool import promtool
 from tests.support.redis_servers import proxy
 from tests.support.scrape import CANARIES, Scrape, scraped
+from tests.support.shipped_monitoring import alerts, dashboard_expressions, expression, selectors
 
 # The library says no types of its parsers.
 text_families = cast("Any", parser).text_string_to_metric_families
 openmetrics_families = cast("Any", openmetrics_parser).text_string_to_metric_families
+
+VARIABLES = {"$queue", "$instance"}
 
 MOST_WRITES = 15
 """What is asked at once goes out in one write: there are some four to a scrape, the daemon's own calls beside them."""
@@ -171,6 +174,21 @@ def test_the_servers_and_the_daemon_are_as_they_are(scrape: Scrape) -> None:
 def test_the_start_of_the_process_is_known_without_the_time_of_boot(scrape: Scrape) -> None:
     began, ready = scrape.started_between
     assert began - 1 < scrape.value("process_start_time_seconds") < ready + 1
+
+
+def test_every_metric_of_the_rules_and_of_the_dashboard_is_there_with_its_labels(scrape: Scrape) -> None:
+    samples, names = scrape.samples, scrape.names
+    spoken_of = [*map(expression, alerts().values()), *dashboard_expressions()]
+    found = [each for text in spoken_of for each in selectors(text)]
+    assert len(found) > 80
+    assert {name for name, _ in found} - names == set()
+    for name, matchers in found:
+        # What only an installation with standbys has is in the answer by its name alone.
+        known = {label for labels in samples.get(name, []) for label in labels} or matchers.keys()
+        assert matchers.keys() - known <= {"job", "instance"}, f"{name} has no such label"
+        for label, values in matchers.items():
+            if label in VALUES and values not in VARIABLES:
+                assert set(values.split("|")) <= VALUES[label], f"{name}: {label}"
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -86,6 +85,11 @@ class Scrape:
                 name = re.split(r"[{ ]", line, maxsplit=1)[0]
                 found.setdefault(name, []).append(dict(_LABEL.findall(line)))
         return found
+
+    @property
+    def names(self) -> set[str]:
+        """All that there are, also where there is nothing to be counted here."""
+        return {*re.findall(r"^# TYPE (\w+) ", self.text, re.MULTILINE), *self.samples}
 
     def value(self, name: str, **labels: str) -> float:
         """Of the sample with exactly these labels."""
@@ -206,8 +210,3 @@ async def _work(client: AsyncClient) -> list[str]:
         await eventually(is_put_off)
         job_ids.append(job_id)
     return job_ids
-
-
-def labels_of(samples: Mapping[str, list[dict[str, str]]]) -> dict[str, set[str]]:
-    """The names of the labels that any sample of a name has."""
-    return {name: {label for each in found for label in each} for name, found in samples.items()}

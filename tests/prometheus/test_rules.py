@@ -14,6 +14,7 @@ from tests.support.shipped_monitoring import (
     DASHBOARD,
     PROMETHEUS,
     alerts,
+    as_grafana_asks,
     dashboard_expressions,
     expression,
     panels,
@@ -21,9 +22,6 @@ from tests.support.shipped_monitoring import (
 
 RUNBOOK = (PROMETHEUS / "RUNBOOK.md").read_text()
 SNIPPETS = re.findall(r"^```yaml\n(.*?)^```$", (PROMETHEUS / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-
-VARIABLES = {"$__rate_interval": "5m", "$queue": ".*", "$instance": ".*"}
-"""What Grafana puts in the place of each."""
 
 
 def test_promtool_takes_the_rules() -> None:
@@ -60,20 +58,13 @@ def test_the_runbook_has_a_section_for_each_rule_and_for_no_other() -> None:
 
 def test_promtool_parses_every_expression_of_the_dashboard(tmp_path: Path) -> None:
     rules = [
-        {"record": f"dashboard:expression:{number}", "expr": _as_grafana_asks(text)}
+        {"record": f"dashboard:expression:{number}", "expr": as_grafana_asks(text)}
         for number, text in enumerate(dashboard_expressions())
     ]
     file = tmp_path / "rules.yml"
     file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))  # JSON is YAML
     promtool("check", "rules", file)
     assert len(rules) > 50
-
-
-def _as_grafana_asks(text: str) -> str:
-    for variable, value in VARIABLES.items():
-        text = text.replace(variable, value)
-    assert "$" not in text
-    return text
 
 
 def test_the_dashboard_can_be_imported_as_it_is() -> None:

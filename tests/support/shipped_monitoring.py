@@ -11,6 +11,9 @@ from typing import Any
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 PROMETHEUS, DASHBOARD = CONFIG / "prometheus", CONFIG / "grafana" / "skycap.json"
 
+_VARIABLES = {"$__rate_interval": "5m", "$queue": ".*", "$instance": ".*"}
+"""What Grafana puts in the place of each."""
+
 _SELECTOR = re.compile(r"\b((?:skycap|process|python)_\w+)(?:\{([^}]*)\})?")
 _MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
 
@@ -35,6 +38,14 @@ def panels() -> list[dict[str, Any]]:
 
 def dashboard_expressions() -> list[str]:
     return [target["expr"] for panel in panels() for target in panel["targets"]]
+
+
+def as_grafana_asks(expression: str) -> str:
+    text = expression
+    for variable, value in _VARIABLES.items():
+        text = text.replace(variable, value)
+    assert "$" not in text
+    return text
 
 
 def selectors(text: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -25,6 +25,7 @@ from skycap.errors import ConfigurationError
 from skycap.http.bodies import Bodies
 from skycap.http.breakers import BreakerRoutes, BreakerStatuses
 from skycap.http.cache import CacheRoutes, fleet_figures
+from skycap.http.dependencies import Dependencies, Dependency, Schema
 from skycap.http.description import DescriptionRoutes
 from skycap.http.guards import LocalGuard, NobodyGuard, TokenGuard
 from skycap.http.health import HealthRoutes, Vitals
@@ -32,6 +33,7 @@ from skycap.http.job_events import JobEventsRoutes
 from skycap.http.jobs import JobsRoutes
 from skycap.http.kinds import KindsRoutes
 from skycap.http.server import HttpServer, Routes
+from skycap.http.system_status import StatusRoutes, StatusSources
 from skycap.http.tokens import TokenFile
 from skycap.http.unsubscribe import UnsubscribeRoutes
 from skycap.installation import breaker_specs, load_plugins, queues
@@ -39,8 +41,10 @@ from skycap.intake import Intake
 from skycap.mailing import composer_of, mail_service_of, smtp_of, subscriptions_of, templates_of
 from skycap.maintenance.clock import Clock
 from skycap.maintenance.presence import PresenceTeller
+from skycap.maintenance.schedules import Schedules
 from skycap.metering import meters_of, metrics_of
 from skycap.observe.event_loop import LoopMonitor
+from skycap.overview import overview_of
 from skycap.published_kinds import published
 from skycap.scheduling import schedules_of
 from skycap.services.breakers import FleetBreaker, FleetBreakers
@@ -55,7 +59,7 @@ from skycap.worker.verdict import Policy
 from skycap.worker.worker import Worker, worker_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from skycap.alerts.watch import AlertWatch
     from skycap.breaker import BreakerChange
@@ -75,6 +79,8 @@ if TYPE_CHECKING:
     from skycap.settings import HttpSettings, Settings
 
 _log = structlog.get_logger("skycap.assembly")
+
+_SMTP_GOOD_FOR = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,21 +166,27 @@ def assemble(settings: Settings) -> Daemon:
     vitals = Vitals(
         redis=lambda: _ping(broker),
         database=database.ping if database else None,
+        dependencies=_dependencies(broker, database, smtp),
+        schema=Schema(_missing_migrations(database) if database else None),
         cache_hit_rate=lambda: _hit_rate(cache),
+        own_hit_rate=lambda: total_of(cache.own_figures()).hit_rate,
+        slots=lambda: _slots(worker),
         replicas=databases.replicas.standing if databases and databases.replicas else None,
         queues={consumer.queue.name: consumer.queue for consumer in consumers},
         since_last_turn=lambda: worker.since_last_turn,
         is_draining=lambda: worker.is_draining,
         checks=registry.health_checks(),
         breakers=BreakerStatuses(
-            tuple(breakers.specs), lambda: breaker_state.FleetBreakers(broker.link).statuses(breakers.specs)
+            tuple(breakers.specs),
+            lambda: breaker_state.FleetBreakers(broker.link).statuses(breakers.specs),
+            breakers.calls,
         ),
     )
     clock = Clock(
-        schedules_of(settings, registry),
-        vitals.queues,
-        signer=settings.signing.signer,
-        why_off=tables.why_off,
+        schedules_of(settings, registry), vitals.queues, signer=settings.signing.signer, why_off=tables.why_off
+    )
+    presence = PresenceTeller(
+        Fleet(broker.link), daemon_id=name, slots=vitals.slots, is_draining=lambda: worker.is_draining
     )
     return Daemon(
         id=name,
@@ -193,12 +205,7 @@ def assemble(settings: Settings) -> Daemon:
         meters=meters,
         loop_monitor=loop_monitor,
         clock=clock,
-        presence=PresenceTeller(
-            Fleet(broker.link),
-            daemon_id=name,
-            slots=lambda: _slots(worker),
-            is_draining=lambda: worker.is_draining,
-        ),
+        presence=presence,
         tables=tables,
         outbox=_outbox(settings, registry, database, broker.link, name=name),
         alerts=alert_watch_of(
@@ -209,6 +216,16 @@ def assemble(settings: Settings) -> Daemon:
             JobEventsRoutes(vitals.queues),
             [
                 HealthRoutes(vitals),
+                StatusRoutes(
+                    StatusSources(
+                        overview=lambda last: overview_of(broker.link, fleet_queues, breakers.specs, last_minutes=last),
+                        me=presence.now,
+                        schedules=lambda: _schedules(clock),
+                        cache=cache,
+                        dependencies=vitals.dependencies,
+                        queues=vitals.queues,
+                    )
+                ),
                 CacheRoutes(cache),
                 metrics_of(
                     settings,
@@ -403,10 +420,35 @@ def _guard(http: HttpSettings, *, production: bool) -> Guard:
     return NobodyGuard() if production else LocalGuard(http.bind.host)
 
 
-async def _ping(broker: QueueBroker) -> timedelta:
+def _dependencies(broker: QueueBroker, database: DatabasePool | None, smtp: SmtpPool | None) -> Dependencies:
+    return Dependencies(
+        {
+            "redis": Dependency(lambda: _ping(broker)),
+            "database": Dependency(database.ping) if database else None,
+            # A mail server should not be asked by every probe: some count log-ins.
+            "smtp": Dependency(lambda: _timed(smtp.ping), good_for=_SMTP_GOOD_FOR) if smtp else None,
+        }
+    )
+
+
+def _missing_migrations(database: DatabasePool) -> Callable[[], Awaitable[list[str]]]:
+    from skycap.services.migrations import pending
+
+    return lambda: pending(database.stateless)
+
+
+async def _schedules(clock: Clock) -> list[dict[str, Any]]:
+    return [status.document() for status in await Schedules(clock).list()]
+
+
+async def _timed(call: Callable[[], Awaitable[object]]) -> timedelta:
     began = time.perf_counter()
-    await broker.link.command("PING")
+    await call()
     return timedelta(seconds=time.perf_counter() - began)
+
+
+async def _ping(broker: QueueBroker) -> timedelta:
+    return await _timed(lambda: broker.link.command("PING"))
 
 
 async def _hit_rate(cache: CacheService) -> float:

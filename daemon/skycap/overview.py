@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from skycap.engine.queue import Counts, Queue
     from skycap.engine.standing import Standing
 
-_LIMIT = timedelta(seconds=2)
+_LIMIT = timedelta(seconds=1.5)
 
 _T = TypeVar("_T")
 

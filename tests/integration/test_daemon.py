@@ -242,8 +242,15 @@ async def test_the_health_endpoints_have_the_shapes_that_the_dashboards_read(
             name: {"state": "CLOSED", "failureRate": 0.0}
             for name in ("amadeus", "booking-com", "email", "google-places", "openai", "stripe")
         },
+        "worker": {
+            "redis": {"hitRate": 0.0},
+            "queues": {
+                name: {"active": 0, "concurrency": concurrency}
+                for name, concurrency in (("default", 5), ("email", 3), ("processing", 5), ("scheduled", 2))
+            },
+        },
     }
-    checks = {"redis": "ok", "consumers": "ok", "database": "ok"}
+    checks = {"redis": "ok", "database": "ok", "smtp": "not configured", "consumers": "ok", "schema": "ok"}
     assert ready == (200, {"status": "ready", "checks": checks})
     timestamp = missing[1].pop("timestamp")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", timestamp)

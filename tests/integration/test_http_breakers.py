@@ -15,13 +15,14 @@ from skycap.engine.link import Link
 from tests.support.daemons import Site, skycap
 from tests.support.workers import eventually
 
+OWN = '"worker": {"ok": 0, "failed": 0, "refused": 0}'
 IN_PERCENT = (
-    '{"amadeus": {"state": "CLOSED", "failureRate": 2.5, "healthy": true}, '
-    '"booking-com": {"state": "CLOSED", "failureRate": 0.0, "healthy": true}, '
-    '"email": {"state": "CLOSED", "failureRate": 0.0, "healthy": true}, '
-    '"google-places": {"state": "CLOSED", "failureRate": 0.0, "healthy": true}, '
-    '"openai": {"state": "HALF_OPEN", "failureRate": 100.0, "healthy": false}, '
-    '"stripe": {"state": "OPEN", "failureRate": 0.0, "healthy": false}}'
+    f'{{"amadeus": {{"state": "CLOSED", "failureRate": 2.5, "healthy": true, {OWN}}}, '
+    f'"booking-com": {{"state": "CLOSED", "failureRate": 0.0, "healthy": true, {OWN}}}, '
+    f'"email": {{"state": "CLOSED", "failureRate": 0.0, "healthy": true, {OWN}}}, '
+    f'"google-places": {{"state": "CLOSED", "failureRate": 0.0, "healthy": true, {OWN}}}, '
+    f'"openai": {{"state": "HALF_OPEN", "failureRate": 100.0, "healthy": false, {OWN}}}, '
+    f'"stripe": {{"state": "OPEN", "failureRate": 0.0, "healthy": false, {OWN}}}}}'
 )
 AS_FRACTIONS = (
     '"circuitBreakers": {"amadeus": {"state": "CLOSED", "failureRate": 0.025}, '
@@ -116,7 +117,12 @@ async def test_where_redis_is_away_nothing_is_known_of_a_breaker(tmp_path: Path)
         ClientSession(daemon.http_url) as http,
         http.get("/api/system/circuit-breakers") as response,
     ):
-        assert (await response.json())["stripe"] == {"state": None, "failureRate": None, "healthy": None}
+        assert (await response.json())["stripe"] == {
+            "state": None,
+            "failureRate": None,
+            "healthy": None,
+            "worker": {"ok": 0, "failed": 0, "refused": 0},
+        }
 
 
 PAYS = """

@@ -22,10 +22,12 @@ from skycap.http.job_events import JobEventsRoutes
 from skycap.http.jobs import JobsRoutes
 from skycap.http.kinds import KindsRoutes
 from skycap.http.server import HttpServer, Routes
+from skycap.http.system_status import StatusRoutes
 from skycap.intake import Intake
 from skycap.payload import Payload
 from skycap.published_kinds import published
 from skycap.registry import Registry
+from tests.support.status import status_sources
 from tests.support.workers import Note
 
 
@@ -85,25 +87,27 @@ async def api(
     for queue in queues.values():
         await queue.configure()
     events = JobEventsRoutes(queues, **of_events)
-    server = HttpServer(
-        [
-            JobsRoutes(Intake(registry), queues, bodies or Bodies()),
-            events,
-            KindsRoutes(published(registry.job_types)),
-            DescriptionRoutes(version="0"),
-            *further_routes,
-        ],
-        host="127.0.0.1",
-        port=0,
-        path=path,
-        guard=guard,
-        development=development,
-        at_stop=[events.stop],
-    )
-    await server.start()
-    try:
-        async with ClientSession() as session:
-            yield Api(url=server.url, session=session, queue=queues["tests"])
-    finally:
-        await server.stop()
-        await link.close()
+    async with status_sources(link, queues) as sources:
+        server = HttpServer(
+            [
+                JobsRoutes(Intake(registry), queues, bodies or Bodies()),
+                events,
+                KindsRoutes(published(registry.job_types)),
+                DescriptionRoutes(version="0"),
+                StatusRoutes(sources),
+                *further_routes,
+            ],
+            host="127.0.0.1",
+            port=0,
+            path=path,
+            guard=guard,
+            development=development,
+            at_stop=[events.stop],
+        )
+        await server.start()
+        try:
+            async with ClientSession() as session:
+                yield Api(url=server.url, session=session, queue=queues["tests"])
+        finally:
+            await server.stop()
+            await link.close()

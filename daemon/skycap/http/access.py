@@ -73,6 +73,7 @@ class Access:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[_ACCESS] = self
         need: _Need | None = getattr(request.match_info.handler, "need", None)
         if need is not None and (self._guard.is_for_others or not need.is_only_for_others):
             caller = request[CALLER] = self._guard.admit(request)
@@ -83,3 +84,19 @@ class Access:
                     "the tokens file",
                 )
         return await handler(request)
+
+    def caller(self, request: web.Request) -> Caller:
+        """Raises ApiError for one that the guard does not know."""
+        return self._guard.admit(request)
+
+
+_ACCESS = web.RequestKey("access", Access)
+
+
+def known_caller(request: web.Request) -> Caller | None:
+    """Who asks for what everybody may see, if the guard knows them and they may read; for what only they may see."""
+    try:
+        caller = request[_ACCESS].caller(request)
+    except ApiError:
+        return None
+    return caller if caller.may(Scope.READ) else None

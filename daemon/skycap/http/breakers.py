@@ -22,9 +22,16 @@ _OLD_WORDS = {BreakerState.CLOSED: "CLOSED", BreakerState.OPEN: "OPEN", BreakerS
 class BreakerStatuses:
     """Asks how the breakers stand. Where Redis does not answer, each is there, and nothing is known of it."""
 
-    def __init__(self, names: tuple[str, ...], ask: Callable[[], Awaitable[Mapping[str, BreakerStatus]]]) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        ask: Callable[[], Awaitable[Mapping[str, BreakerStatus]]],
+        own_calls: Mapping[tuple[str, str], int],
+    ) -> None:
+        """``own_calls``: those of this daemon, by breaker and result."""
         self._names = names
         self._ask = ask
+        self._own_calls = own_calls
 
     async def now(self) -> Mapping[str, BreakerStatus | None]:
         try:
@@ -33,6 +40,10 @@ class BreakerStatuses:
         except (Unavailable, TimeoutError):
             return dict.fromkeys(self._names)
         return {name: found[name] for name in self._names}
+
+    def own_calls(self, name: str) -> dict[str, int]:
+        """Of this daemon since its start, by how they ended; refused: not made, since the breaker was open."""
+        return {result: self._own_calls.get((name, result), 0) for result in ("ok", "failed", "refused")}
 
 
 class BreakerRoutes:
@@ -46,8 +57,11 @@ class BreakerRoutes:
 
     @needs_elsewhere(Scope.READ)
     async def breakers(self, _request: web.Request) -> web.Response:
-        """Failure rates are percentages here, and fractions in the health overview."""
-        return web.json_response({name: _in_percent(status) for name, status in (await self._statuses.now()).items()})
+        """Failure rates are percentages here, fractions in the health overview; ``worker`` is this daemon's part."""
+        found = await self._statuses.now()
+        return web.json_response(
+            {name: {**_in_percent(status), "worker": self._statuses.own_calls(name)} for name, status in found.items()}
+        )
 
 
 def as_fraction(status: BreakerStatus | None) -> dict[str, Any]:

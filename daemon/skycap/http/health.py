@@ -16,16 +16,18 @@ from skycap.errors import Unavailable
 from skycap.health import Health, HealthCheck, down
 from skycap.http.access import needs_elsewhere
 from skycap.http.breakers import BreakerStatuses, as_fraction
+from skycap.http.dependencies import Dependencies, Ping, Reading, Schema
+from skycap.http.health_checks import of_breakers, of_consumers, of_dependencies, of_plugins, of_schema
+from skycap.http.health_document import Check, health_answer, wants_health
 from skycap.http.tokens import Scope
 
 if TYPE_CHECKING:
+    from skycap.engine.fleet import Slots
     from skycap.services.replicas import ReplicaStanding
 
 CHECK_LIMIT = timedelta(seconds=2)
 STALLED_AFTER = timedelta(seconds=15)
 """Three times what a consumer that waits for Redis (5 s) or for a doorbell (2 s) may be silent."""
-
-Ping = Callable[[], Awaitable[timedelta]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,13 @@ class Vitals:
 
     redis: Ping
     database: Ping | None
+    dependencies: Dependencies
+    """Redis, the database and the mail server."""
+    schema: Schema
     cache_hit_rate: Callable[[], Awaitable[float]]
+    own_hit_rate: Callable[[], float]
+    slots: Callable[[], Mapping[str, Slots]]
+    """What this daemon does for each queue."""
     replicas: Callable[[], Awaitable[Sequence[ReplicaStanding]]] | None
     """How the database's standbys stand; None where there are none."""
     queues: Mapping[str, Queue]
@@ -56,48 +64,88 @@ class HealthRoutes:
         router.add_get("/api/health/ready", self.ready)
         router.add_get("/api/system/health", self.system)
 
-    async def live(self, _request: web.Request) -> web.Response:
+    async def live(self, request: web.Request) -> web.Response:
         """The event loop turns. Asks no dependency: a restart would not heal one."""
-        return web.json_response({"status": "ok", "uptimeSeconds": round(time.monotonic() - self._began, 1)})
+        uptime_seconds = round(time.monotonic() - self._began, 1)
+        if wants_health(request):
+            return health_answer(
+                request,
+                [Check(name="uptime", component="system", verdict="pass", value=uptime_seconds, unit="s")],
+            )
+        return web.json_response({"status": "ok", "uptimeSeconds": uptime_seconds})
 
-    async def ready(self, _request: web.Request) -> web.Response:
-        """200 while jobs are consumed; 503 before, when the loop stalls, and while draining."""
-        redis, database = await asyncio.gather(_answered(self._vitals.redis), _answered(self._vitals.database))
-        stalled = self._vitals.since_last_turn() > STALLED_AFTER
-        draining = self._vitals.is_draining()
-        is_ready = redis is not None and not stalled and not draining
-        checks = {
-            "redis": "ok" if redis is not None else "down",
-            "consumers": "draining" if draining else "stalled" if stalled else "ok",
-            "database": "ok" if database is not None else "down" if self._vitals.database else "not configured",
+    async def ready(self, request: web.Request) -> web.Response:
+        """200 while jobs are consumed, also without database and mail server; 503 before, when the loop stalls, and
+        while draining.
+        """
+        readings, missing = await asyncio.gather(self._vitals.dependencies.readings(), self._vitals.schema.missing())
+        consumers = self._consumers()
+        if wants_health(request):
+            checks = [*of_dependencies(readings), of_consumers(consumers), *of_schema(missing)]
+            return health_answer(request, checks)
+        redis = readings["redis"]
+        is_ready = redis is not None and redis.is_up and consumers == "ok"
+        states = {
+            **{name: _word(reading) for name, reading in readings.items()},
+            "consumers": consumers,
+            "schema": "unknown" if missing is None else f"lacks {', '.join(missing)}" if missing else "ok",
         }
-        body = {"status": "ready" if is_ready else "not ready", "checks": checks}
+        if readings["database"] is None:
+            del states["schema"]
+        body = {"status": "ready" if is_ready else "not ready", "checks": states}
         return web.json_response(body, status=200 if is_ready else 503)
 
     @needs_elsewhere(Scope.READ)
-    async def system(self, _request: web.Request) -> web.Response:
+    async def system(self, request: web.Request) -> web.Response:
         """The overview that the dashboards read."""
         vitals = self._vitals
-        database, redis, hit_rate, counts, checks, (replicas, breakers) = await asyncio.gather(
-            _answered(vitals.database),
-            _answered(vitals.redis),
+        readings, hit_rate, counts, checks, (replicas, breakers) = await asyncio.gather(
+            vitals.dependencies.readings(),
             self._hit_rate(),
             self._counts(),
             self._checks(),
             asyncio.gather(self._replicas(), vitals.breakers.now()),
         )
+        if wants_health(request):
+            lines = [
+                *of_dependencies(readings),
+                of_consumers(self._consumers()),
+                *of_breakers(breakers),
+                *of_plugins(checks),
+            ]
+            return health_answer(request, lines)
+        database, redis = readings["database"], readings["redis"]
         body: dict[str, Any] = {
-            "database": {"connected": database is not None, "responseTime": _in_ms(database)},
+            "database": _connection(database),
             # hitRate is of cache requests; 0 until there are any.
-            "redis": {"connected": redis is not None, "hitRate": hit_rate},
+            "redis": {"connected": redis is not None and redis.is_up, "hitRate": hit_rate},
             "queues": {name: _old_words(count) for name, count in counts.items()},
             "circuitBreakers": {name: as_fraction(status) for name, status in breakers.items()},
+            "worker": self._own_part(),
         }
+        if readings["smtp"] is not None:
+            body["smtp"] = _connection(readings["smtp"])
         if replicas:
             body["database"]["replicas"] = replicas
         if checks:
-            body["checks"] = checks
+            body["checks"] = {name: {"state": each.state, "reason": each.reason} for name, each in checks.items()}
         return web.json_response(body)
+
+    def _consumers(self) -> str:
+        if self._vitals.is_draining():
+            return "draining"
+        return "stalled" if self._vitals.since_last_turn() > STALLED_AFTER else "ok"
+
+    def _own_part(self) -> dict[str, Any]:
+        """What of the fleet's figures is this daemon's."""
+        vitals = self._vitals
+        return {
+            "redis": {"hitRate": round(vitals.own_hit_rate(), 4)},
+            "queues": {
+                name: {"active": slots.running, "concurrency": slots.concurrency}
+                for name, slots in vitals.slots().items()
+            },
+        }
 
     async def _hit_rate(self) -> float:
         try:
@@ -131,23 +179,10 @@ class HealthRoutes:
             for replica in standing
         ]
 
-    async def _checks(self) -> dict[str, dict[str, str]]:
+    async def _checks(self) -> dict[str, Health]:
         checks = self._vitals.checks
         answers = await asyncio.gather(*(_checked(check) for check in checks))
-        return {
-            check.name: {"state": answer.state, "reason": answer.reason}
-            for check, answer in zip(checks, answers, strict=True)
-        }
-
-
-async def _answered(ping: Ping | None) -> timedelta | None:
-    if ping is None:
-        return None
-    try:
-        async with asyncio.timeout(CHECK_LIMIT.total_seconds()):
-            return await ping()
-    except (Unavailable, TimeoutError):
-        return None
+        return {check.name: answer for check, answer in zip(checks, answers, strict=True)}
 
 
 async def _counted(queue: Queue) -> Counts | None:
@@ -166,6 +201,17 @@ async def _checked(check: HealthCheck) -> Health:
         return down(f"no answer within {CHECK_LIMIT.total_seconds():g} s")
     except Exception as error:  # noqa: BLE001 - a plugin's check may raise anything, and says so by it
         return down(type(error).__name__)
+
+
+def _word(reading: Reading | None) -> str:
+    if reading is None:
+        return "not configured"
+    return "ok" if reading.is_up else "down"
+
+
+def _connection(reading: Reading | None) -> dict[str, Any]:
+    is_up = reading is not None and reading.is_up
+    return {"connected": is_up, "responseTime": _in_ms(reading.response_time) if reading else None}
 
 
 def _in_ms(duration: timedelta | None) -> str | None:

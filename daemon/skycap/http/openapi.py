@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from skycap.engine.minutes import MOST_MINUTES
 from skycap.http.documents import (
     ANSWERS,
     QUESTIONS,
@@ -49,6 +50,7 @@ from skycap.http.errors import (
     WRONG_TOKEN,
     ErrorType,
 )
+from skycap.http.status_documents import STATUS_ANSWERS, HistoryDocument, StatusDocument
 from skycap.http.tokens import Scope
 from skycap.request_document import RequestDocument
 
@@ -86,6 +88,22 @@ _LAST_EVENT = {
     "required": False,
     "schema": {"type": "string"},
     "description": "The id of the last event that the caller heard of: those since come first. Else it is ignored.",
+}
+
+
+_QUEUE = {
+    "name": "queue",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "This queue alone.",
+}
+_MINUTES = {
+    "name": "minutes",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 1, "maximum": MOST_MINUTES},
+    "description": "So many of the last minutes; the history has 60 without it, and the status none.",
 }
 
 
@@ -192,6 +210,26 @@ _OPERATIONS = (
         parameters=(_ETAG,),
         answers={200: ("The kinds.", KindsDocument), 304: ("The caller has this list.", None)},
     ),
+    _Operation(
+        method="get",
+        path="/api/system/status",
+        name="status",
+        summary="See how the whole fleet stands",
+        scopes=(Scope.READ,),
+        parameters=(_MINUTES,),
+        answers={200: ("What is known within two seconds; the rest is null.", StatusDocument)},
+        errors=(INVALID_REQUEST,),
+    ),
+    _Operation(
+        method="get",
+        path="/api/system/history",
+        name="history",
+        summary="See what happened in each of the last minutes",
+        scopes=(Scope.READ,),
+        parameters=(_QUEUE, _MINUTES),
+        answers={200: ("Minute by minute, the oldest first.", HistoryDocument)},
+        errors=(INVALID_REQUEST, NOT_FOUND, *_WITH_REDIS),
+    ),
 )
 
 
@@ -265,9 +303,16 @@ def _errors(types: Iterable[ErrorType]) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     questions = models_json_schema([(model, "validation") for model in QUESTIONS], ref_template=_REF)[1]["$defs"]
-    answers = models_json_schema([(model, "serialization") for model in ANSWERS], ref_template=_REF)[1]["$defs"]
+    answers = models_json_schema(
+        [(model, "serialization") for model in (*ANSWERS, *STATUS_ANSWERS)], ref_template=_REF
+    )[1]["$defs"]
     schemas = {**questions, **answers}
-    for optional in ("JobDocument.payload", "ErrorDocument.details", "ProblemDocument.details"):
+    for optional in (
+        "JobDocument.payload",
+        "ErrorDocument.details",
+        "ProblemDocument.details",
+        "QueueDocument.history",
+    ):
         model, _, field = optional.partition(".")
         schemas[model]["required"] = [name for name in schemas[model]["required"] if name != field]
     return schemas

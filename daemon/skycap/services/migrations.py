@@ -19,6 +19,7 @@ import asyncpg
 from skycap.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from skycap.context import Database
     from skycap.services.database import Connection
 
 _LOCK = int.from_bytes(b"skycap", "big")
@@ -82,7 +83,7 @@ def migrations_over(dsn: str, *, connect_timeout: timedelta) -> Callable[[Connec
     return migrate_directly
 
 
-async def pending(connection: Connection) -> list[str]:
+async def pending(connection: Connection | Database) -> list[str]:
     """The names of those that ``migrate`` would apply. Needs no more than reading ``skycap.migrations``."""
     with _permitted():
         applied = await _applied(connection)
@@ -114,7 +115,7 @@ async def _apply(connection: Connection, migration: _Migration) -> bool:
         return True
 
 
-async def _applied(connection: Connection) -> dict[str, str]:
+async def _applied(connection: Connection | Database) -> dict[str, str]:
     if not await connection.fetchval(_IS_FOUNDED):
         return {}
     rows = await connection.fetch("SELECT name, sha256 FROM skycap.migrations")

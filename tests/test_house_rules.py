@@ -94,6 +94,7 @@ ONLY_HERE = {
     "opentelemetry": {"observe", "tracing"},
     "stamina": {"repetition"},
     "prometheus_client": {"observe"},
+    "backports": {"http"},
 }
 """Replacing one of these libraries is a change in one room."""
 

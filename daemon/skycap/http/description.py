@@ -22,9 +22,9 @@ class DescriptionRoutes:
         router.add_get("/api/openapi.json", self.document)
         router.add_get("/api/docs", self.page)
 
-    async def document(self, request: web.Request) -> web.Response:
+    async def document(self, _request: web.Request) -> web.Response:
         """As OpenAPI 3.1."""
-        return json_answer(request, self._document)
+        return json_answer(self._document)
 
     async def page(self, _request: web.Request) -> web.Response:
         """As a page."""

@@ -71,7 +71,6 @@ class JobsRoutes:
         job = self._job(document, key, datetime.now(UTC), carried)
         added = await self._joiners[job.envelope.queue].add(job)
         return json_answer(
-            request,
             enqueued_document(added),
             status=200 if added.duplicate else 202,
             headers={"Location": f"/api/jobs/{added.job_id}"},
@@ -87,13 +86,13 @@ class JobsRoutes:
         added = await self._add_batch(await self._jobs(members, key, carried))
         duplicates = all(enqueued.duplicate for enqueued in added)
         documents = [enqueued_document(enqueued) for enqueued in added]
-        return json_answer(request, {"jobs": documents}, status=200 if duplicates else 202)
+        return json_answer({"jobs": documents}, status=200 if duplicates else 202)
 
     @needs(Scope.READ)
     async def show(self, request: web.Request) -> web.Response:
         _, job = await find_job(self._queues, request.match_info["id"])
         with_payload = request[CALLER].may(Scope.ADMIN)
-        return json_answer(request, job_document(job, with_payload=with_payload))
+        return json_answer(job_document(job, with_payload=with_payload))
 
     @needs(Scope.ADMIN)
     async def cancel(self, request: web.Request) -> web.Response:
@@ -101,7 +100,7 @@ class JobsRoutes:
         queue, job = await find_job(self._queues, request.match_info["id"])
         if job.state.is_final:
             raise ApiError(WRONG_STATE, f"the job is {job.state} and cannot be cancelled any more")
-        return json_answer(request, _changed(job, await queue.cancel(job.id)))
+        return json_answer(_changed(job, await queue.cancel(job.id)))
 
     @needs(Scope.ADMIN)
     async def retry(self, request: web.Request) -> web.Response:
@@ -111,7 +110,7 @@ class JobsRoutes:
             raise ApiError(
                 WRONG_STATE, f"the job is {job.state}; only one that was discarded, or waits, can be retried"
             )
-        return json_answer(request, _changed(job, await queue.retry(job.id)))
+        return json_answer(_changed(job, await queue.retry(job.id)))
 
     def _job(
         self,

@@ -31,4 +31,4 @@ class KindsRoutes:
         known = {tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")}
         if known & {self._etag, "*"}:
             return web.Response(status=304, headers=headers)
-        return json_text_answer(request, self._body, headers=headers)
+        return json_text_answer(self._body, headers=headers)

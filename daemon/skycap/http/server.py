@@ -11,6 +11,7 @@ from aiohttp import web
 
 from skycap.errors import ConfigurationError
 from skycap.http.access import Access, Guard
+from skycap.http.compression import compressed
 from skycap.http.errors import ErrorAnswers
 from skycap.http.guards import LocalGuard
 from skycap.http.traces import traced
@@ -52,6 +53,7 @@ class HttpServer:
         """
         application = web.Application(
             middlewares=[
+                compressed,
                 ErrorAnswers(development=development).middleware,
                 Access(guard or LocalGuard("" if path else host)).middleware,
                 traced,

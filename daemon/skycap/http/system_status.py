@@ -76,7 +76,6 @@ class StatusRoutes:
         )
         me = sources.me()
         return json_answer(
-            request,
             {
                 "status": _word(overview, readings),
                 "at": overview.at,
@@ -108,7 +107,7 @@ class StatusRoutes:
         queues = [self._sources.queues[name]] if name is not None else list(self._sources.queues.values())
         found = await asyncio.gather(*(minutes(queue, last=last) for queue in queues))
         document = {queue.name: _history(its) for queue, its in zip(queues, found, strict=True)}
-        return json_answer(request, {"minutes": last, "queues": document})
+        return json_answer({"minutes": last, "queues": document})
 
 
 def _minutes(request: web.Request, *, default: int) -> int:

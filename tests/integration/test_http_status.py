@@ -6,7 +6,7 @@ import asyncio
 import re
 import socket
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +39,7 @@ from skycap.schedule import Schedule
 from tests.support.clocked import ClockedLink
 from tests.support.golden import assert_golden
 from tests.support.status import BREAKERS, answers, dependencies, presence, status_sources
+from tests.support.workers import eventually
 
 NOW_MS = 1_800_000_000_000
 MINUTE = timedelta(minutes=1)
@@ -278,7 +279,31 @@ async def test_a_history_that_there_is_not_is_refused(
     assert (response.status, document["code"], document["message"]) == (status, code, message)
 
 
-async def test_callers_at_the_same_time_share_a_ping(link: ClockedLink) -> None:
+async def test_nobody_waits_for_a_driver_that_does_not_heed_a_cancellation() -> None:
+    answers_again, asked = asyncio.Event(), 0
+
+    async def stubborn() -> timedelta:
+        nonlocal asked
+        asked += 1
+        while not answers_again.is_set():
+            with suppress(asyncio.CancelledError):
+                await answers_again.wait()
+        return timedelta(milliseconds=1)
+
+    dependency = Dependency(stubborn)
+    readings = await asyncio.gather(*(dependency.reading() for _ in range(10)), dependency.reading())
+    assert {reading.problem for reading in readings} == {"no answer within 1.5 s"}
+    assert not (await dependency.reading()).is_up
+    assert asked == 1
+    answers_again.set()
+
+    async def is_up() -> bool:
+        return (await dependency.reading()).is_up
+
+    await eventually(is_up)
+
+
+async def test_callers_at_the_same_time_share_a_ping() -> None:
     asked = 0
     may_answer = asyncio.Event()
 

@@ -57,9 +57,13 @@ class PostgresServer:
         self._signal(signal.SIGQUIT)
         await self.stop()
 
+    @property
+    def pid(self) -> int:
+        """Of the server's main process."""
+        return int((self.cluster / "postmaster.pid").read_text().splitlines()[0])
+
     def _signal(self, number: signal.Signals) -> None:
-        """To the server's main process."""
-        os.kill(int((self.cluster / "postmaster.pid").read_text().splitlines()[0]), number)
+        os.kill(self.pid, number)
 
     async def set(self, name: str, value: str | None) -> None:
         """For all sessions, those that are open included."""

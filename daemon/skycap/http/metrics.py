@@ -15,7 +15,8 @@ from aiohttp import web
 from skycap.context import Log
 from skycap.errors import Unavailable
 from skycap.http.access import needs_elsewhere
-from skycap.http.health import CHECK_LIMIT, Ping, Vitals
+from skycap.http.dependencies import Ping
+from skycap.http.health import CHECK_LIMIT, Vitals
 from skycap.http.metrics_of_daemon import Build, Counted, of_daemon
 from skycap.http.metrics_of_fleet import FleetLook, ScheduleFigures, of_fleet
 from skycap.http.metrics_of_servers import ServersLook, of_servers

@@ -32,6 +32,7 @@ from skycap.http.health import HealthRoutes, Vitals
 from skycap.http.job_events import JobEventsRoutes
 from skycap.http.jobs import JobsRoutes
 from skycap.http.kinds import KindsRoutes
+from skycap.http.page import PageRoutes
 from skycap.http.server import HttpServer, Routes
 from skycap.http.system_status import StatusRoutes, StatusSources
 from skycap.http.tokens import TokenFile
@@ -50,6 +51,7 @@ from skycap.scheduling import schedules_of
 from skycap.services.breakers import FleetBreaker, FleetBreakers
 from skycap.services.cache_figures import total_of
 from skycap.services.http_client import PartnerClient
+from skycap.status_page import StatusPage
 from skycap.worker.consumer import Consumer
 from skycap.worker.executor import Executor
 from skycap.worker.job_context import Services
@@ -188,6 +190,16 @@ def assemble(settings: Settings) -> Daemon:
     presence = PresenceTeller(
         Fleet(broker.link), daemon_id=name, slots=vitals.slots, is_draining=lambda: worker.is_draining
     )
+    page = StatusPage(
+        daemon=name,
+        version=metadata.version("skycap"),
+        link=broker.link,
+        vitals=vitals,
+        breakers=breakers.specs,
+        schedules=Schedules(clock),
+        cache=cache,
+        is_watched=settings.alerts.is_on,
+    )
     return Daemon(
         id=name,
         settings=settings,
@@ -215,6 +227,7 @@ def assemble(settings: Settings) -> Daemon:
             settings,
             JobEventsRoutes(vitals.queues),
             [
+                PageRoutes(page.look),
                 HealthRoutes(vitals),
                 StatusRoutes(
                     StatusSources(

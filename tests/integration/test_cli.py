@@ -28,7 +28,7 @@ async def test_help_names_every_verb() -> None:
     done = await skycap("--help")
     assert done.code == 0
     verbs = ("run", "demo", "enqueue", "jobs", "queues", "limits", "dead", "schedules", "kinds", "events", "plugins")
-    for verb in (*verbs, "check", "config", "db"):
+    for verb in (*verbs, "check", "config", "db", "top"):
         assert f"\n  {verb} " in done.out
 
 

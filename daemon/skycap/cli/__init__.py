@@ -30,6 +30,7 @@ _VERBS = {
     "schedules": ("skycap.cli.schedules:schedules", "List, pause, resume and run schedules."),
     "kinds": ("skycap.cli.kinds:kinds", "List, pause and resume the kinds of jobs."),
     "tokens": ("skycap.cli.tokens:tokens", "Make and list the tokens of the HTTP API."),
+    "top": ("skycap.cli.top:top", "Watch queues, daemons and rates, live."),
     "events": ("skycap.cli.events:events", "Follow what happens to jobs, as it happens."),
     "alerts": ("skycap.cli.alerts:alerts", "List alarms and what they look at; send a test notice."),
     "plugins": ("skycap.cli.plugins:plugins", "List the plugins."),

@@ -34,6 +34,11 @@ def duration(length: timedelta) -> str:
     return _two(seconds // _DAY, "d", seconds % _DAY // _HOUR, "h")
 
 
+def brief(length: timedelta) -> str:
+    """As ``duration``, for narrow columns: ``40s``, ``12m``, ``2h5m``, ``3d4h``."""
+    return duration(length).replace("min", "m").replace(" ", "")
+
+
 def milliseconds(length: timedelta) -> str:
     """``3 ms``."""
     return f"{round(length.total_seconds() * 1000)} ms"

@@ -9,15 +9,19 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
+from skycap import AsyncClient
 from skycap.display.situation import Situation
+from skycap.engine.dead_letters import newest_dead
+from skycap.engine.queue import DeadOnArrival, NewJob
 from skycap.http.guards import TokenGuard
 from skycap.http.page import PageRoutes
 from skycap.http.tokens import TokenFile, digest_of, new_token
+from skycap.outcome import DeadReason
 from tests.support.api import api
 from tests.support.daemons import Site
 from tests.support.redis_servers import proxy
 from tests.support.situations import WELL
-from tests.support.workers import eventually
+from tests.support.workers import Note, eventually
 
 
 def headline(html: str) -> str:
@@ -78,6 +82,24 @@ async def test_from_other_machines_it_takes_a_token_that_may_read(redis_url: str
         for headers, status in (({}, 401), ({"Authorization": f"Bearer {token}"}, 200)):
             async with site.session.get(site.url, headers=headers) as response:
                 assert response.status == status
+
+
+async def test_of_the_newest_dead_letters_kind_reason_and_time_are_told_and_no_more(redis_url: str) -> None:
+    async with AsyncClient(redis_url) as client:
+        queue = client.queue("email")
+        await queue.configure()
+        for reason in (DeadReason.PERMANENT, DeadReason.POISON):
+            dead = DeadOnArrival(reason=reason, error="ada@example.com")
+            await queue.add([NewJob(envelope=client.envelope(Note(text="secret")), dead=dead)])
+        letters = await newest_dead(queue, 5)
+        assert [(letter.queue, letter.kind, letter.reason) for letter in letters] == [
+            ("email", "take-note", "poison"),
+            ("email", "take-note", "permanent"),
+        ]
+        assert letters[0].at >= letters[1].at
+        assert len(await newest_dead(queue, 1)) == 1
+        assert "secret" not in repr(letters)
+        assert "ada" not in repr(letters)
 
 
 async def _well() -> Situation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -12,6 +13,7 @@ from skycap.engine.alarms import Alarm
 from skycap.engine.breakers import BreakerStatus
 from skycap.engine.dead_letters import DeadLetter
 from skycap.engine.fleet import Presence, Slots
+from skycap.engine.minutes import Minute
 from skycap.engine.queue import Counts
 from skycap.engine.standing import Standing
 from skycap.overview import Overview, QueueOverview
@@ -35,7 +37,10 @@ def queue(
     at_limits: int = 0,
     oldest_seconds: float | None = None,
     paused_because: str | None = None,
+    busy: int = 0,
+    failing: int = 0,
 ) -> QueueOverview:
+    """``busy``: about so many jobs end in a minute. ``failing``: so many failed in the last quarter of an hour."""
     return QueueOverview(
         counts=Counts(
             available=waiting,
@@ -57,6 +62,14 @@ def queue(
             oldest_waiting=None if oldest_seconds is None else timedelta(seconds=oldest_seconds),
             paused_because=paused_because or "",
         ),
+        minutes=[
+            Minute(
+                at=ago(minutes=59 - place),
+                completed=busy * round(100 + 45 * math.sin(place / 9) + place * 7919 % 29) // 100,
+                retried=failing if place > 44 else int(failing > 0 and place == 12),
+            )
+            for place in range(60)
+        ],
     )
 
 
@@ -142,8 +155,8 @@ WELL: Final = Situation(
     overview=Overview(
         at=NOW,
         queues={
-            "email": queue(waiting=3, running=4, later=12, oldest_seconds=0.4),
-            "processing": queue(waiting=1204, running=2, later=3, oldest_seconds=41),
+            "email": queue(waiting=3, running=4, later=12, oldest_seconds=0.4, busy=24),
+            "processing": queue(waiting=1204, running=2, later=3, oldest_seconds=41, busy=420),
             "scheduled": queue(later=1),
             "default": queue(),
         },
@@ -174,7 +187,9 @@ TROUBLED: Final = replace(
                 oldest_seconds=2460,
                 paused_because="the mail server refused our log-in (535 5.7.8)",
             ),
-            "processing": queue(waiting=1204, running=2, later=3, dead=112, at_limits=310, oldest_seconds=41),
+            "processing": queue(
+                waiting=1204, running=2, later=3, dead=112, at_limits=310, oldest_seconds=41, busy=420, failing=90
+            ),
             "scheduled": queue(later=1),
             "default": queue(),
         },

@@ -10,6 +10,7 @@ from skycap.display import words
 from skycap.display.hour import HEIGHT, Hour
 from skycap.display.rows import concurrency_of, daemon_rows, dead_rows, versions_of
 from skycap.engine.dead_letters import DeadLetter
+from skycap.engine.minutes import Minute
 from tests.support.situations import NOW, ago, daemon
 
 
@@ -66,15 +67,20 @@ def test_sizes(number: int, text: str) -> None:
 
 def test_the_drawing_stacks_failures_on_what_was_completed_and_shows_the_single_one() -> None:
     hour = Hour(completed=[0, 900, 0], failed=[0, 0, 1])
-    assert hour.bars == f"M3 {HEIGHT}v-22.5"
-    assert hour.failed_bars == f"M5 {HEIGHT}v-1.5"
-    assert (hour.width, hour.failures) == (6, 1)
+    assert hour.bars == f"M4.5 {HEIGHT}v-22.5"
+    assert hour.failed_bars == f"M7.5 {HEIGHT}v-1.5"
+    assert (hour.width, hour.failures) == (9, 1)
     assert hour.words == "Last hour: 900 completed, at most 900 in a minute; 1 failed"
 
 
 def test_an_hour_in_which_nothing_happened_is_drawn_as_nothing() -> None:
     hour = Hour(completed=[0] * 60, failed=[0] * 60)
-    assert (hour.bars, hour.failed_bars, hour.rate) == ("", "", 0)
+    assert (hour.is_empty, hour.bars, hour.failed_bars, hour.rate) == (True, "", "", 0)
+
+
+def test_an_hour_is_made_of_minutes_in_which_attempts_fail_with_and_without_another() -> None:
+    hour = Hour.of([Minute(at=NOW, completed=1, retried=2, discarded=3, cancelled=4), Minute(at=NOW, completed=5)])
+    assert (hour.completed, hour.failed, hour.is_empty) == ([1, 5], [5, 0], False)
 
 
 def test_a_rate_is_of_the_last_five_whole_minutes() -> None:

@@ -41,7 +41,20 @@ def test_what_others_have_named_is_text_and_nothing_else() -> None:
     assert {tag for tag, _ in elements} <= usual
     assert "script" not in usual
     known = {"aria-label", "aria-labelledby", "aria-current", "class", "content", "d", "data-label", "colspan"}
-    known |= {"charset", "height", "href", "id", "lang", "name", "rel", "role", "scope", "viewbox", "width"}
+    known |= {
+        "charset",
+        "height",
+        "href",
+        "id",
+        "lang",
+        "name",
+        "rel",
+        "role",
+        "scope",
+        "viewbox",
+        "width",
+        "preserveaspectratio",
+    }
     assert {attribute for _, attributes in elements for attribute in attributes} <= known
     assert html.count("&lt;script&gt;") > 20
     assert HOSTILE not in html

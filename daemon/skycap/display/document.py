@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from skycap.display.hour import Hour
 from skycap.display.rows import queue_rows
 from skycap.display.troubles import troubles_of
 
@@ -30,7 +31,7 @@ def document_of(overview: Overview) -> dict[str, Any]:
 
 
 def _queue(queue: QueueOverview, concurrency: int | None) -> dict[str, Any]:
-    counts, standing = queue.counts, queue.standing
+    counts, standing, hour = queue.counts, queue.standing, Hour.of(queue.minutes)
     return {
         "waiting": counts.available,
         "waitingAtLimits": counts.waiting_at_limits,
@@ -44,6 +45,8 @@ def _queue(queue: QueueOverview, concurrency: int | None) -> dict[str, Any]:
         "completed": standing.completed,
         "retried": standing.retried,
         "discarded": standing.discarded,
+        "perMinute": hour.rate,
+        "failedInLastHour": hour.failures,
     }
 
 

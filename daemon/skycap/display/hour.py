@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from skycap.display import words
+from skycap.engine.minutes import Minute
 
-BAR: Final = 2
+BAR: Final = 3
 HEIGHT: Final = 24
 _LEAST: Final = 1.5
 """A single failure in an hour of thousands is still seen."""
@@ -21,6 +22,14 @@ class Hour:
 
     completed: Sequence[int]
     failed: Sequence[int]
+    """Attempts: those that are tried again, and those that ended as dead letters."""
+
+    @classmethod
+    def of(cls, minutes: Sequence[Minute]) -> Hour:
+        return cls(
+            completed=[each.completed for each in minutes],
+            failed=[each.retried + each.discarded for each in minutes],
+        )
 
     @property
     def rate(self) -> float:
@@ -31,6 +40,10 @@ class Hour:
     @property
     def failures(self) -> int:
         return sum(self.failed)
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(self.completed) and not any(self.failed)
 
     @property
     def width(self) -> int:

@@ -59,7 +59,7 @@ def queue_rows(overview: Overview) -> list[QueueRow]:
             name=name,
             queue=queue,
             concurrency=None if daemons is None else concurrency_of(name, daemons),
-            hour=None,
+            hour=None if queue is None else Hour.of(queue.minutes),
         )
         for name, queue in overview.queues.items()
     ]

@@ -45,6 +45,8 @@ async def test_it_follows_the_fleet_and_says_when_redis_is_silent(site: Site) ->
             (row,) = [line for line in screen.frame if line.startswith("email")]
             assert row.split()[:2] == ["email", "1"]
             assert (len(screen.frame), max(map(len, screen.frame)) <= 80) == (24, True)
+            screen.resize(0, 0)  # as over a serial line
+            await screen.until(lambda: len(screen.frame) == 24)
             screen.resize(40, 8)
             await screen.until(lambda: len(screen.frame) == 8 and max(map(len, screen.frame)) <= 40)
             way.go_silent()
@@ -55,6 +57,7 @@ async def test_it_follows_the_fleet_and_says_when_redis_is_silent(site: Site) ->
             screen.type("q")
             assert await screen.process.wait() == 0
             assert screen.attributes == usual
+            assert "\x1b[K" not in screen.output  # it takes the last column of a full line
             assert screen.output.count(ENTERED) == 1
             assert screen.output.rstrip().endswith(LEFT)
 

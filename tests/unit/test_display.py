@@ -94,9 +94,9 @@ def test_a_version_that_few_have_is_odd() -> None:
     assert [(row.is_odd, row.is_here) for row in rows] == [(False, False), (True, False), (False, True)]
 
 
-def test_a_daemon_that_drains_takes_no_jobs() -> None:
+def test_a_queues_concurrency_is_that_of_all_daemons() -> None:
     daemons = [daemon("a", 1, hours=1), daemon("b", 2, draining=True, hours=1)]
-    assert (concurrency_of("email", daemons), concurrency_of("nowhere", daemons)) == (3, 0)
+    assert (concurrency_of("email", daemons), concurrency_of("nowhere", daemons)) == (6, 0)
 
 
 def test_dead_letters_are_counted_by_reason_kind_and_queue_the_newest_first() -> None:

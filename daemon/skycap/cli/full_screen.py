@@ -24,7 +24,8 @@ _FUNCTION_KEY: Final = re.compile(rb"\x1b[\[O][0-9;]*[A-Za-z~]")
 _ENTER: Final = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 _LEAVE: Final = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _HOME: Final = "\x1b[H"
-_TO_END_OF_LINE: Final = "\x1b[K"
+_BLANK_LINE: Final = "\x1b[2K"
+"""Before its words: after the last column, clearing the rest of the line would take that column, too."""
 _TO_END: Final = "\x1b[J"
 
 _END_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -59,12 +60,14 @@ class FullScreen:
         self._give_back()
 
     @property
-    def size(self) -> os.terminal_size:
-        return os.get_terminal_size(sys.stdout.fileno())
+    def size(self) -> tuple[int, int]:
+        """Columns and lines; as old terminals had where it says none, as some over a serial line."""
+        columns, lines = os.get_terminal_size(sys.stdout.fileno())
+        return columns or 80, lines or 24
 
     def draw(self, lines: Sequence[str]) -> None:
         """Over what is there, so that nothing flickers; lines that the screen has no room for are left out."""
-        shown = [line + _TO_END_OF_LINE for line in lines[: self.size.lines]]
+        shown = [_BLANK_LINE + line for line in lines[: self.size[1]]]
         _write(_HOME + "\n".join(shown) + _TO_END)
 
     def _happened(self, event: Event) -> None:

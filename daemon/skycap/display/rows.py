@@ -66,8 +66,8 @@ def queue_rows(overview: Overview) -> list[QueueRow]:
 
 
 def concurrency_of(queue: str, daemons: Iterable[Presence]) -> int:
-    """How many jobs of the queue those daemons that take any run at most."""
-    return sum(each.queues[queue].concurrency for each in daemons if queue in each.queues and not each.is_draining)
+    """How many jobs of the queue all daemons together run at most, those that drain among them."""
+    return sum(each.queues[queue].concurrency for each in daemons if queue in each.queues)
 
 
 def daemon_rows(daemons: Sequence[Presence], *, here: str) -> list[DaemonRow]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +19,7 @@ from skycap.services.cache_figures import Figures, total_of
 if TYPE_CHECKING:
     from skycap.breaker import BreakerSpec
     from skycap.engine.link import Link
+    from skycap.http.dependencies import Reading
     from skycap.http.health import Vitals
     from skycap.maintenance.schedules import Schedules, ScheduleStatus
     from skycap.services.cache import CacheService
@@ -28,6 +29,7 @@ _LIMIT = timedelta(seconds=1.5)
 _SILENT_FROM = timedelta(seconds=5)
 """A consumer that waits at a doorbell hears nothing for two seconds, and knows that Redis is there."""
 _DEAD_LETTERS = 20
+_SERVERS = {"redis": "Redis", "database": "PostgreSQL", "smtp": "The mail server"}
 
 _T = TypeVar("_T")
 
@@ -68,20 +70,20 @@ class StatusPage:
 
     async def _dependencies(self) -> tuple[Dependency, ...]:
         vitals = self.vitals
-        redis, database, replicas, checks = await asyncio.gather(
-            _answered("Redis", vitals.redis),
-            _answered("PostgreSQL", vitals.database),
+        readings, replicas, checks = await asyncio.gather(
+            vitals.dependencies.readings(),
             self._replicas(),
             asyncio.gather(*(_checked(check) for check in vitals.checks)),
         )
-        return (self._with_silence(redis), database, *replicas, *checks)
+        servers = [self._with_silence(_of_server(_SERVERS[name], reading)) for name, reading in readings.items()]
+        return (*servers, *replicas, *checks)
 
-    def _with_silence(self, redis: Dependency) -> Dependency:
+    def _with_silence(self, server: Dependency) -> Dependency:
         """Only of Redis is it known how long it has been away, and by nobody but the consumers."""
         silence = self.vitals.since_last_turn()
-        if redis.state != "down" or silence < _SILENT_FROM:
-            return redis
-        return Dependency(name=redis.name, state="down", silent_for=silence)
+        if server.name != _SERVERS["redis"] or server.state != "down":
+            return server
+        return replace(server, reason="", silent_for=silence if silence >= _SILENT_FROM else None)
 
     async def _replicas(self) -> list[Dependency]:
         if self.vitals.replicas is None:
@@ -89,11 +91,15 @@ class StatusPage:
         return [_of_replica(each) for each in await _in_time(self.vitals.replicas()) or ()]
 
 
-async def _answered(name: str, ping: Callable[[], Awaitable[timedelta]] | None) -> Dependency:
-    if ping is None:
+def _of_server(name: str, reading: Reading | None) -> Dependency:
+    if reading is None:
         return Dependency(name=name, state="not configured")
-    response_time = await _in_time(ping())
-    return Dependency(name=name, state="down" if response_time is None else "ok", response_time=response_time)
+    return Dependency(
+        name=name,
+        state="ok" if reading.is_up else "down",
+        response_time=reading.response_time,
+        reason=reading.problem,
+    )
 
 
 async def _checked(check: HealthCheck) -> Dependency:

@@ -49,6 +49,10 @@ async def test_a_daemon_shows_its_fleet_and_says_when_redis_is_silent(redis_url:
         assert "answers here" in html
         assert re.search(r"scope=.row.>email", html)
         assert "check-price-alerts" in html
+        assert re.search(r"<b>The mail server</b> <span[^>]*>not configured", html)
+        for link in re.findall(r'<a href="(?!\?)([^"]+)"', html):
+            async with session.get(f"{daemon.http_url}/{link}") as response:
+                assert response.status == 200, link
         way.go_silent()
         began = time.monotonic()
         html = await page()

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from skycap import discovery
 from skycap.breaker import BreakerSpec
 from skycap.engine.policy import BY_KIND, Figures, Limit, NeededBreaker, QueuePolicy, Rate
 from skycap.engine.queue import Queue
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 def load_plugins(settings: Settings) -> Registry:
     """Raises PluginError; see skycap.discovery.load."""
+    from skycap import discovery  # most commands need the queues alone
+
     return discovery.load(
         discovery.PluginChoice(
             folder=settings.plugins_dir,

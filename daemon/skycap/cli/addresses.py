@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 
 from skycap.cli.quantities import Typed
-from skycap.services.recipient import Recipient
 from skycap.services.replies import SmtpRefused
 
 
 def address_of(text: str) -> str:
     """The address as skycap itself would write to it; ``-`` reads it from standard input."""
+    from skycap.services.recipient import Recipient
+
     given = sys.stdin.readline().strip() if text == "-" else text
     try:
         return Recipient.parse(given).address

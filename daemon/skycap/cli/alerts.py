@@ -14,22 +14,18 @@ from uuid import uuid4
 
 import click
 
-from skycap.alerts.notice import sample_notice
-from skycap.alerts.telling import Teller
-from skycap.alerts.ways import ways_of
 from skycap.cli.database import connected_database
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
-from skycap.engine.alarms import Alarm, Looked, alarms_now
-from skycap.engine.link import Link
 from skycap.errors import ConfigurationError
 from skycap.exits import Exit
-from skycap.settings import Settings
-from skycap.settings.alerts import AlertRules, RuleSettings
 
 if TYPE_CHECKING:
+    from skycap.engine.alarms import Alarm, Looked
     from skycap.services.admin_mail import AdminMail
+    from skycap.settings import Settings
+    from skycap.settings.alerts import AlertRules, RuleSettings
 
 _FRESH = timedelta(hours=1)
 """Older readings are of subjects that are no more."""
@@ -145,6 +141,9 @@ def _entries(rules: AlertRules, alarms: list[Alarm], looked: list[Looked]) -> It
 
 
 async def _look(settings: Settings) -> tuple[list[Alarm], list[Looked]]:
+    from skycap.engine.alarms import alarms_now
+    from skycap.engine.link import Link
+
     link = Link.to(settings.require_redis().unmasked)
     try:
         return await alarms_now(link)
@@ -153,6 +152,10 @@ async def _look(settings: Settings) -> tuple[list[Alarm], list[Looked]]:
 
 
 async def _send(settings: Settings) -> dict[str, str | None]:
+    from skycap.alerts.notice import sample_notice
+    from skycap.alerts.telling import Teller
+    from skycap.alerts.ways import ways_of
+
     notice = sample_notice(daemon=f"{socket.gethostname()}:{uuid4().hex[:6]}")
     async with _admin_mail(settings) as mail:
         return await Teller(ways_of(settings.alerts, mail), patience=_PATIENCE).tell(notice, claim=1)
@@ -160,6 +163,8 @@ async def _send(settings: Settings) -> dict[str, str | None]:
 
 @asynccontextmanager
 async def _admin_mail(settings: Settings) -> AsyncGenerator[AdminMail | None]:
+    from skycap.engine.link import Link
+
     if not settings.alerts.mail_to:
         yield None
         return

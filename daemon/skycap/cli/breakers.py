@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,10 +17,10 @@ from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.cli.quantities import DURATION, duration_text
-from skycap.engine.breakers import BreakerStatus, FleetBreakers
-from skycap.engine.link import Link
-from skycap.installation import breaker_specs, load_plugins
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.engine.breakers import BreakerStatus, FleetBreakers
+    from skycap.settings import Settings
 
 
 @click.group
@@ -74,6 +74,9 @@ def reset(name: str, config: Path | None, as_json: bool) -> None:
 
 @asynccontextmanager
 async def _state(settings: Settings) -> AsyncGenerator[FleetBreakers]:
+    from skycap.engine.breakers import FleetBreakers
+    from skycap.engine.link import Link
+
     link = Link.to(settings.require_redis().unmasked)
     try:
         yield FleetBreakers(link)
@@ -82,6 +85,8 @@ async def _state(settings: Settings) -> AsyncGenerator[FleetBreakers]:
 
 
 async def _list(settings: Settings) -> tuple[dict[str, BreakerSpec], list[BreakerStatus]]:
+    from skycap.installation import breaker_specs, load_plugins
+
     specs = breaker_specs(settings, load_plugins(settings))
     async with _state(settings) as state:
         found = await state.statuses(specs)
@@ -91,6 +96,8 @@ async def _list(settings: Settings) -> tuple[dict[str, BreakerSpec], list[Breake
 async def _change(
     settings: Settings, name: str, act: Callable[[FleetBreakers, BreakerSpec], Awaitable[None]]
 ) -> BreakerStatus:
+    from skycap.installation import breaker_specs, load_plugins
+
     specs = breaker_specs(settings, load_plugins(settings))
     if name not in specs:
         raise click.UsageError(f"there is no breaker {name!r}; known: {', '.join(sorted(specs))}")

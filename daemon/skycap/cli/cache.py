@@ -8,19 +8,21 @@ from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from skycap.cache import Asked
-from skycap.caching import connected_cache
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.errors import ConfigurationError
-from skycap.services.cache import CacheService
-from skycap.services.cache_figures import Figures, total_of
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.services.cache import CacheService
+    from skycap.services.cache_figures import Figures
+    from skycap.settings import Settings
+
 
 _KEYS_SHOWN = 5
 _ALL = "all"
@@ -79,6 +81,8 @@ class _Stats:
     asked: Mapping[str, Sequence[Asked]]
 
     def document(self) -> dict[str, Any]:
+        from skycap.services.cache_figures import total_of
+
         return {
             **_document(total_of(self.figures)),
             "namespaces": {
@@ -88,6 +92,8 @@ class _Stats:
         }
 
     def print(self) -> None:
+        from skycap.services.cache_figures import total_of
+
         rows = [_row(name, each) for name, each in self.figures.items()]
         print_table(
             ("namespace", "hits", "misses", "hit rate", "loads", "errors"),
@@ -116,6 +122,9 @@ def _row(name: str, figures: Figures) -> tuple[object, ...]:
 
 
 async def _stats(settings: Settings, namespace: str | None, keys: int) -> _Stats:
+    from skycap.caching import connected_cache
+    from skycap.services.cache_figures import Figures
+
     async with connected_cache(settings) as service:
         figures = await service.figures_now()
         if namespace is not None:
@@ -125,6 +134,8 @@ async def _stats(settings: Settings, namespace: str | None, keys: int) -> _Stats
 
 
 def _forget(settings: Settings, act: Callable[[CacheService], Awaitable[None]]) -> None:
+    from skycap.caching import connected_cache
+
     if not settings.cache.enabled:
         raise ConfigurationError("cache.enabled: is false, so that nothing is kept; set it to true to change the cache")
 

@@ -12,7 +12,6 @@ import click
 
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
-from skycap.settings import load_settings, reference
 from skycap.signing import Signer
 
 
@@ -26,6 +25,8 @@ def config() -> None:
 @json_option
 def show_config(config: Path | None, as_json: bool) -> None:
     """Print the settings in force and where each comes from, secrets masked."""
+    from skycap.settings import load_settings
+
     settings = load_settings(config)
     values = settings.model_dump(mode="json")
     if as_json:
@@ -38,6 +39,8 @@ def show_config(config: Path | None, as_json: bool) -> None:
 @config.command("reference")
 def print_reference() -> None:
     """Print every setting with its default and what it means; config/skycap.toml is made by this."""
+    from skycap.settings import reference
+
     click.echo(reference(), nl=False)
 
 

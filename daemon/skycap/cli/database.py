@@ -8,17 +8,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from skycap.errors import ConfigurationError
-from skycap.services.database import DatabasePool
-from skycap.services.migrations import pending
-from skycap.settings import Settings
 
 if TYPE_CHECKING:
-    from skycap.services.database import Connection
+    from skycap.services.database import Connection, DatabasePool
+    from skycap.settings import Settings
 
 
 @asynccontextmanager
 async def connected_database(settings: Settings) -> AsyncGenerator[DatabasePool]:
     """Raises ConfigurationError when there is none, or when it lacks a migration; a command applies none."""
+    from skycap.services.database import DatabasePool
+
     address = settings.database.direct or settings.require_database()
     database = DatabasePool(
         dsn=address.dsn,
@@ -34,6 +34,8 @@ async def connected_database(settings: Settings) -> AsyncGenerator[DatabasePool]
 
 
 async def _check_tables(connection: Connection) -> None:
+    from skycap.services.migrations import pending
+
     missing = await pending(connection)
     if missing:
         raise ConfigurationError(

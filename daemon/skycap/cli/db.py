@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +14,10 @@ from skycap.cli.options import config_option
 from skycap.cli.verbs import Verbs
 from skycap.errors import ConfigurationError, Unavailable
 from skycap.exits import Exit
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.settings import Settings
+
 
 _VERBS = {
     "migrate": ("skycap.cli.db:migrate_schema", "Create or update the tables in schema skycap."),

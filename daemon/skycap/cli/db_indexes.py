@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,10 +17,12 @@ from skycap.cli.quantities import DURATION
 from skycap.errors import ConfigurationError
 from skycap.exits import Exit
 from skycap.index import Index
-from skycap.installation import load_plugins
-from skycap.services.index_builder import IndexBuilder, Server, Step
-from skycap.services.indexes import IndexStanding, IndexState, standings
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.services.index_builder import IndexBuilder, Server, Step
+    from skycap.services.indexes import IndexStanding
+    from skycap.settings import Settings
+
 
 _LOCK_TIMEOUT = "5s"
 """To look; whoever is locked out of a table for longer says so."""
@@ -56,6 +59,9 @@ def indexes(
     With --apply, those that are missing are created one after the other, by one skycap at a time, without locking
     anybody out. Stopped in the midst of it, give the command again. An index that is not skycap's is never touched.
     """
+    from skycap.installation import load_plugins
+    from skycap.services.index_builder import IndexBuilder
+
     if sum((apply, show, check)) > 1:
         raise click.UsageError("--apply, --show and --check: give one of them")
     settings = settings_of(config, {"plugins_dir": plugins_dir} if plugins_dir else None)
@@ -72,6 +78,8 @@ def indexes(
 
 
 def _server(settings: Settings) -> Server:
+    from skycap.services.index_builder import Server
+
     settings.require_database()
     address = settings.database.direct
     if address is None:
@@ -87,11 +95,15 @@ def _server(settings: Settings) -> Server:
 
 
 async def _look(server: Server, wanted: Sequence[Index]) -> list[IndexStanding]:
+    from skycap.services.indexes import standings
+
     async with server.connected(lock_timeout=_LOCK_TIMEOUT) as connection:
         return await standings(connection, wanted)
 
 
 async def _build(server: Server, builder: IndexBuilder, wanted: Sequence[Index]) -> list[IndexStanding]:
+    from skycap.services.indexes import IndexState
+
     at_work = {IndexState.MISSING, IndexState.INVALID, IndexState.BUILDING}
     found = await _look(server, wanted)
     return [await builder.build(each.index) if each.state in at_work else each for each in found]
@@ -124,6 +136,8 @@ def _print(found: Sequence[IndexStanding], *, show: bool, as_json: bool) -> None
 
 
 def _print_statements(each: IndexStanding) -> None:
+    from skycap.services.indexes import IndexState
+
     if each.state.is_served:
         return
     click.echo(f"-- {each.index.table}: {each.index.purpose}")

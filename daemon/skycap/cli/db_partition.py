@@ -17,11 +17,11 @@ from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_fields, print_json
 from skycap.errors import ConfigurationError, Unavailable
 from skycap.exits import Exit
-from skycap.settings import Settings
 
 if TYPE_CHECKING:
     from skycap.services.database import Connection
     from skycap.services.partitions import Partitioning, Plan, Standing
+    from skycap.settings import Settings
 
 _SHOWN_EVERY = 50
 

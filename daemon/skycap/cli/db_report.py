@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_fields, print_json, print_table, size_text
-from skycap.services.database import DatabasePool
-from skycap.services.database_report import DatabaseReport, database_report
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.services.database_report import DatabaseReport
+    from skycap.settings import Settings
 
 
 @click.command
@@ -34,6 +36,9 @@ def report(config: Path | None, as_json: bool) -> None:
 
 
 async def _look(settings: Settings) -> DatabaseReport:
+    from skycap.services.database import DatabasePool
+    from skycap.services.database_report import database_report
+
     address = settings.database.direct or settings.require_database()
     database = DatabasePool(
         dsn=address.dsn,

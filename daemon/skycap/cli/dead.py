@@ -6,26 +6,26 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from skycap.admission import checked_time
 from skycap.cli.installation import Queues, connected_queues, settings_of
 from skycap.cli.jobs import as_document, show
 from skycap.cli.options import config_option, fields_of, filter_options, plugins_dir_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.cli.quantities import RATE
 from skycap.cli.search import Search
-from skycap.client import BaseClient
 from skycap.engine.policy import Rate
-from skycap.engine.queue import NOW, Queue
-from skycap.envelope import Envelope
 from skycap.exits import Exit
-from skycap.installation import load_plugins
 from skycap.job import Job, JobState
 from skycap.outcome import DeadReason
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.engine.queue import Queue
+    from skycap.envelope import Envelope
+    from skycap.settings import Settings
+
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -176,6 +176,9 @@ async def _list(settings: Settings, search: Search, limit: int) -> list[Job]:
 
 
 async def _redrive(settings: Settings, choice: _Choice, rate: Rate | None) -> _Done:
+    from skycap.admission import checked_time
+    from skycap.engine.queue import NOW
+
     async with connected_queues(settings) as queues:
         letters, missing = await choice.letters(queues)
         if rate is not None:
@@ -189,6 +192,9 @@ async def _redrive(settings: Settings, choice: _Choice, rate: Rate | None) -> _D
 
 
 async def _redrive_with(settings: Settings, job_id: str, payload: str) -> _Done:
+    from skycap.client import BaseClient
+    from skycap.installation import load_plugins
+
     fields = fields_of(payload)
     async with connected_queues(settings) as queues:
         letter = await _letter(queues, job_id)

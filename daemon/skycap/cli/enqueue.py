@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,14 +14,14 @@ from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option, fields_of, plugins_dir_option
 from skycap.cli.output import json_option, print_fields, print_json
 from skycap.cli.quantities import DURATION, MOMENT, TIME
-from skycap.client import AsyncClient
 from skycap.errors import ConfigurationError
 from skycap.exits import Exit
-from skycap.installation import load_plugins
 from skycap.job import Enqueued, Job, JobState
-from skycap.payload import Payload
-from skycap.settings import Settings
 from skycap.unique import OnConflict, Unique
+
+if TYPE_CHECKING:
+    from skycap.payload import Payload
+    from skycap.settings import Settings
 
 
 @click.command
@@ -63,6 +63,8 @@ def enqueue(
     **options: Any,
 ) -> int:
     """Enqueue one job of KIND."""
+    from skycap.installation import load_plugins
+
     options["unique"] = _unique(unique, unique_for, on_conflict)
     settings = settings_of(config, {"plugins_dir": str(plugins_dir)} if plugins_dir else None)
     checked = load_plugins(settings).checked_payload(kind, fields_of(payload))
@@ -99,6 +101,8 @@ def _unique(key: str | None, within: timedelta | None, on_conflict: OnConflict |
 async def _enqueue(
     settings: Settings, payload: Payload, options: Mapping[str, Any], wait: timedelta | None
 ) -> tuple[Enqueued, Job | None]:
+    from skycap.client import AsyncClient
+
     async with AsyncClient(settings.require_redis().unmasked, signing_key=settings.signing.signing_key) as client:
         done = await client.enqueue(payload, **options)
         if wait is None:

@@ -7,15 +7,18 @@ import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
-from skycap.engine.events import Event, EventStream
-from skycap.engine.queue import Queue
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.engine.events import Event, EventStream
+    from skycap.engine.queue import Queue
+    from skycap.settings import Settings
+
 
 _NOTHING_YET = "0-0"
 """The id before that of any event."""
@@ -33,6 +36,8 @@ def events(names: tuple[str, ...], job_id: str | None, last: int, config: Path |
 
 
 async def _follow(settings: Settings, names: Sequence[str], job_id: str | None, last: int, *, as_json: bool) -> None:
+    from skycap.engine.events import EventStream
+
     async with connected_queues(settings) as connected:
         queues = [connected.named(name) for name in names] or list(connected.by_name.values())
         # Noted before the past is read, so that nothing falls between the two.
@@ -46,6 +51,8 @@ async def _follow(settings: Settings, names: Sequence[str], job_id: str | None, 
 
 async def _past(newest: Mapping[Queue, str], job_id: str | None, last: int) -> list[Event]:
     """The last events of all these queues together, the oldest first."""
+    from skycap.engine.events import EventStream
+
     found: list[Event] = []
     for queue, until in newest.items():
         found += await _until(EventStream(queue), until, job_id, last)

@@ -6,14 +6,15 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from skycap.engine.link import Link
-from skycap.engine.queue import Queue
-from skycap.installation import queues
 from skycap.job import Job
-from skycap.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from skycap.engine.queue import Queue
+    from skycap.settings import Settings
 
 
 def settings_of(
@@ -24,6 +25,7 @@ def settings_of(
 ) -> Settings:
     """The settings; where no Redis is configured, those of embedded servers that run on the same data folder."""
     from skycap.embedded import read_addresses
+    from skycap.settings import load_settings
 
     settings = load_settings(config, environ=environ, overrides=overrides)
     if settings.redis.url is not None or settings.production:
@@ -60,6 +62,9 @@ class Queues:
 
 @asynccontextmanager
 async def connected_queues(settings: Settings) -> AsyncGenerator[Queues]:
+    from skycap.engine.link import Link
+    from skycap.installation import queues
+
     link = Link.to(settings.require_redis().unmasked)
     try:
         yield Queues(by_name={queue.name: queue for queue in queues(link, settings)})

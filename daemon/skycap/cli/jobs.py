@@ -8,20 +8,21 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from skycap.admission import checked_time
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option, filter_options
 from skycap.cli.output import json_option, print_fields, print_json, print_table
 from skycap.cli.quantities import DURATION, MOMENT
 from skycap.cli.search import Search
-from skycap.engine.queue import NOW
 from skycap.exits import Exit
 from skycap.job import Job, JobState, Progress
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.settings import Settings
+
 
 _COLUMNS = ("job", "kind", "queue", "state", "attempt", "enqueued", "due")
 
@@ -83,6 +84,8 @@ def cancel(job_id: str, config: Path | None, as_json: bool) -> None:
 @json_option
 def retry(job_id: str, config: Path | None, as_json: bool) -> None:
     """Run a waiting or discarded job now."""
+    from skycap.engine.queue import NOW
+
     _say(asyncio.run(_put(settings_of(config), job_id, NOW)), as_json=as_json)
 
 
@@ -92,6 +95,8 @@ def retry(job_id: str, config: Path | None, as_json: bool) -> None:
 @json_option
 def run(job_id: str, config: Path | None, as_json: bool) -> int:
     """Run a waiting or discarded job now; exit 1 if it runs or has ended otherwise."""
+    from skycap.engine.queue import NOW
+
     return _say_put(asyncio.run(_put(settings_of(config), job_id, NOW)), as_json=as_json)
 
 
@@ -103,6 +108,8 @@ def run(job_id: str, config: Path | None, as_json: bool) -> int:
 @json_option
 def reschedule(job_id: str, delay: timedelta | None, at: datetime | None, config: Path | None, as_json: bool) -> int:
     """Put a waiting or discarded job to another time; exit 1 if it runs or has ended otherwise."""
+    from skycap.admission import checked_time
+
     when = at if delay is None else delay
     if when is None or (at is not None and delay is not None):
         raise click.UsageError("give either --in 2h or --at 2026-11-24T08:00+03:00")

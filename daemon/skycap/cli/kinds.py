@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,11 +16,11 @@ from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.cli.quantities import DURATION
 from skycap.cli.typescript import module
-from skycap.engine.queue import Queue
-from skycap.installation import load_plugins
-from skycap.job_type import JobType
-from skycap.published_kinds import published, request_schema
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.engine.queue import Queue
+    from skycap.job_type import JobType
+    from skycap.settings import Settings
 
 
 class _ListsByDefault(click.Group):
@@ -43,6 +44,9 @@ def kinds() -> None:
 @click.option("--typescript", is_flag=True, help="Print a TypeScript module with the types of all payloads.")
 def list_kinds(config: Path | None, as_json: bool, json_schema: bool, typescript: bool) -> None:
     """List the kinds of jobs and their payloads; --json has each payload's JSON Schema."""
+    from skycap.installation import load_plugins
+    from skycap.published_kinds import published, request_schema
+
     if as_json + json_schema + typescript > 1:
         raise click.UsageError("give one of --json, --json-schema and --typescript")
     job_types = load_plugins(settings_of(config)).job_types
@@ -85,6 +89,8 @@ async def _switch(settings: Settings, kind: str, act: Callable[[Queue, str], Awa
 
 
 def _job_type(settings: Settings, kind: str) -> JobType:
+    from skycap.installation import load_plugins
+
     registry = load_plugins(settings)
     found = registry.find(kind)
     if found is None:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,11 +18,11 @@ from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.cli.quantities import DURATION, NoBound, Typed, count_of, or_none, rate_of, rate_text
-from skycap.engine.link import Link
 from skycap.engine.policy import SHARED, Figures, Limit, Rate
-from skycap.engine.queue import Queue
-from skycap.installation import load_plugins, queues
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.engine.queue import Queue
+    from skycap.settings import Settings
 
 
 @click.group
@@ -176,6 +176,9 @@ class _Listed:
 @asynccontextmanager
 async def _used(settings: Settings) -> AsyncGenerator[dict[str, _Used]]:
     """The limits by name that jobs of some queue must pass."""
+    from skycap.engine.link import Link
+    from skycap.installation import load_plugins, queues
+
     link = Link.to(settings.require_redis().unmasked)
     try:
         found: dict[str, _Used] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,9 +14,12 @@ from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.errors import SkycapError
 from skycap.exits import Exit
-from skycap.services.bounces import LONGEST_READ, Bounce, read_bounce
-from skycap.services.returned_mails import ReturnedMails, Taken
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.services.bounces import Bounce
+    from skycap.services.returned_mails import Taken
+    from skycap.settings import Settings
+
 
 _REST_AT_ONCE = 1_000_000
 
@@ -29,6 +33,8 @@ def bounce(recipient: str | None, config: Path | None) -> int:
     Exit 0 for all that was read, also for what is no bounce or about no mail of ours: a pipe that fails makes the
     mail server send a bounce of the bounce. Exit 75 when it could not be taken in now, so that it is tried again.
     """
+    from skycap.services.bounces import read_bounce
+
     found = read_bounce(_message(), envelope_recipient=recipient)
     if found is None:
         click.echo("ignored: neither a bounce nor a complaint")
@@ -45,6 +51,8 @@ def bounce(recipient: str | None, config: Path | None) -> int:
 
 def _message() -> bytes:
     """All is taken from the pipe, lest its other end meet an error; the first MB is read."""
+    from skycap.services.bounces import LONGEST_READ
+
     message = sys.stdin.buffer.read(LONGEST_READ)
     while sys.stdin.buffer.read(_REST_AT_ONCE):
         pass
@@ -52,6 +60,8 @@ def _message() -> bytes:
 
 
 async def _take_in(settings: Settings, found: Bounce) -> Taken:
+    from skycap.services.returned_mails import ReturnedMails
+
     async with connected_database(settings) as database:
         has_return_addresses = settings.mail.bounce_address is not None
         return await ReturnedMails(database, trusts_message_ids=not has_return_addresses).take_in(found)

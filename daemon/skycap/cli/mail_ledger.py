@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,11 +19,13 @@ from skycap.cli.quantities import DURATION
 from skycap.errors import Unavailable
 from skycap.exits import Exit
 from skycap.job import Job, JobState
-from skycap.services.database import DatabasePool
-from skycap.services.ledger import recipient_hash_of
-from skycap.services.ledger_entries import STATES, LedgerEntries, LedgerEntry, Wanted
-from skycap.services.suppressions import Suppressions
-from skycap.settings import Settings
+from skycap.services.mail_states import STATES
+
+if TYPE_CHECKING:
+    from skycap.services.database import DatabasePool
+    from skycap.services.ledger_entries import LedgerEntry, Wanted
+    from skycap.settings import Settings
+
 
 _HASH_SHOWN = 12
 _REPLY_SHOWN = 60
@@ -53,6 +56,9 @@ def ledger(
 
     These are the unknown ones, those that were about to be sent 10 minutes ago, and those that failed today.
     """
+    from skycap.services.ledger import recipient_hash_of
+    from skycap.services.ledger_entries import Wanted
+
     if context.invoked_subcommand is not None:
         return
     wanted = Wanted(
@@ -102,11 +108,15 @@ class _Done:
 
 
 async def _list(settings: Settings, wanted: Wanted, limit: int) -> list[LedgerEntry]:
+    from skycap.services.ledger_entries import LedgerEntries
+
     async with connected_database(settings) as database:
         return await LedgerEntries(database).newest(wanted, limit=limit)
 
 
 async def _resend(settings: Settings, name: str) -> _Done:
+    from skycap.services.ledger_entries import LedgerEntries
+
     async with connected_database(settings) as database:
         entry = await _named(database, name)
         why_not = await _why_not_resend(database, entry)
@@ -119,6 +129,8 @@ async def _resend(settings: Settings, name: str) -> _Done:
 
 
 async def _mark_sent(settings: Settings, name: str) -> _Done:
+    from skycap.services.ledger_entries import LedgerEntries
+
     async with connected_database(settings) as database:
         entry = await _named(database, name)
         if why_not := _why_not_sent(entry):
@@ -135,6 +147,8 @@ async def _mark_sent(settings: Settings, name: str) -> _Done:
 
 
 async def _named(database: DatabasePool, name: str) -> LedgerEntry:
+    from skycap.services.ledger_entries import LedgerEntries
+
     entry = await LedgerEntries(database).find(name)
     if entry is None:
         raise click.UsageError("the ledger has no mail of this key or Message-ID; `skycap mail ledger --key …` looks")
@@ -142,6 +156,8 @@ async def _named(database: DatabasePool, name: str) -> LedgerEntry:
 
 
 async def _why_not_resend(database: DatabasePool, entry: LedgerEntry) -> str | None:
+    from skycap.services.suppressions import Suppressions
+
     if entry.state == "sent":
         return f"was sent at {entry.updated_at:%Y-%m-%d %H:%M:%S}; a mail is sent once"
     if entry.state in {"intent", "sending", "dot"} and not entry.is_stale(datetime.now(UTC)):

@@ -7,18 +7,19 @@ import signal
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from skycap.cli.options import config_option, fields_of, plugins_dir_option
 from skycap.cli.output import json_option, print_json, print_table
-from skycap.installation import load_plugins
-from skycap.preview.files import named, write
-from skycap.preview.previews import Preview, Previews, sample_of
-from skycap.registry import Registry
-from skycap.sample import Sample
-from skycap.settings import Settings, load_settings
-from skycap.settings.addresses import BindAddress
+
+if TYPE_CHECKING:
+    from skycap.preview.previews import Preview, Previews
+    from skycap.registry import Registry
+    from skycap.sample import Sample
+    from skycap.settings import Settings
+    from skycap.settings.addresses import BindAddress
 
 
 @click.command
@@ -51,6 +52,11 @@ def preview(
     The plugin's own handler runs. What it reads from its payload is --payload's, what it reads from the database the
     sample's. Without KIND, every sample is written in every locale.
     """
+    from skycap.installation import load_plugins
+    from skycap.preview.files import named, write
+    from skycap.preview.previews import Previews
+    from skycap.settings import load_settings
+
     settings = load_settings(config, overrides={"plugins_dir": str(plugins_dir)} if plugins_dir else None)
     registry = load_plugins(settings)
     if is_served:
@@ -75,6 +81,8 @@ def preview(
 
 def _sample(previews: Previews, registry: Registry, kind: str, name: str | None, payload: str | None) -> Sample:
     """The sample to preview, with the fields of ``payload`` for its own."""
+    from skycap.preview.previews import sample_of
+
     fields = {} if payload is None else fields_of(payload)
     sample = sample_of(previews.samples, kind, name=name, fields=fields)
     if not fields:
@@ -123,6 +131,8 @@ def _tell_of_others(previews: Previews, shown: Preview) -> None:
 
 
 def _address(bind: str) -> BindAddress:
+    from skycap.settings.addresses import BindAddress
+
     try:
         return BindAddress.parse(bind)
     except ValueError as error:

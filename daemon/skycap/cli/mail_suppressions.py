@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,9 +16,11 @@ from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.exits import Exit
 from skycap.redaction import without_addresses
-from skycap.services.ledger import recipient_hash_of
-from skycap.services.suppressions import Suppression, Suppressions
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.services.suppressions import Suppression
+    from skycap.settings import Settings
+
 
 HASH_SHOWN = 12
 
@@ -60,6 +63,8 @@ def list_suppressions(
 @config_option
 def add(address: str, note: str | None, config: Path | None) -> None:
     """Send nothing to ADDRESS any more. With `-`, it is read from standard input, unseen by other users."""
+    from skycap.services.ledger import recipient_hash_of
+
     asyncio.run(_add(settings_of(config), address, note))
     click.echo(f"{recipient_hash_of(address)[:HASH_SHOWN]} gets no mail any more")
 
@@ -69,6 +74,8 @@ def add(address: str, note: str | None, config: Path | None) -> None:
 @config_option
 def remove(address: str, config: Path | None) -> int:
     """Let ADDRESS get mail again; exit 1 if it is not on the list. With `-`, it is read from standard input."""
+    from skycap.services.ledger import recipient_hash_of
+
     removed = asyncio.run(_remove(settings_of(config), address))
     shown = recipient_hash_of(address)[:HASH_SHOWN]
     if removed is None:
@@ -83,6 +90,9 @@ def remove(address: str, config: Path | None) -> int:
 async def _list(
     settings: Settings, reason: str | None, recipient: str | None, *, everything: bool, limit: int
 ) -> list[Suppression]:
+    from skycap.services.ledger import recipient_hash_of
+    from skycap.services.suppressions import Suppressions
+
     async with connected_database(settings) as database:
         listed = Suppressions(database)
         if recipient is None:
@@ -92,11 +102,17 @@ async def _list(
 
 
 async def _add(settings: Settings, address: str, note: str | None) -> None:
+    from skycap.services.ledger import recipient_hash_of
+    from skycap.services.suppressions import Suppressions
+
     async with connected_database(settings) as database:
         detail = None if note is None else without_addresses(note)
         await Suppressions(database).add(recipient_hash_of(address), detail=detail)
 
 
 async def _remove(settings: Settings, address: str) -> Suppression | None:
+    from skycap.services.ledger import recipient_hash_of
+    from skycap.services.suppressions import Suppressions
+
     async with connected_database(settings) as database:
         return await Suppressions(database).remove(recipient_hash_of(address))

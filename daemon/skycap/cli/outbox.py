@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,8 +15,11 @@ from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_fields, print_json, print_table
 from skycap.cli.quantities import MOMENT
-from skycap.services.outbox import Outbox, OutboxProblem, OutboxStanding
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.services.outbox import OutboxProblem, OutboxStanding
+    from skycap.settings import Settings
+
 
 _PROBLEMS_SHOWN = 20
 
@@ -82,11 +86,15 @@ class _Found:
 
 
 async def _look(settings: Settings) -> _Found:
+    from skycap.services.outbox import Outbox
+
     async with connected_database(settings) as database:
         found = Outbox(database)
         return _Found(standing=await found.standing(), problems=await found.problems(limit=_PROBLEMS_SHOWN))
 
 
 async def _replay(settings: Settings, since: datetime) -> int:
+    from skycap.services.outbox import Outbox
+
     async with connected_database(settings) as database:
         return await Outbox(database).replay(since)

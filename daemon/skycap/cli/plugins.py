@@ -9,7 +9,6 @@ import click
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
-from skycap.installation import load_plugins
 from skycap.observe import logs
 
 
@@ -23,6 +22,8 @@ def plugins() -> None:
 @json_option
 def list_plugins(config: Path | None, as_json: bool) -> None:
     """List each plugin's name, origin, version and kinds, or why it is not loaded."""
+    from skycap.installation import load_plugins
+
     logs.configure(level="critical", style="console")  # what is broken is in the table
     found = load_plugins(settings_of(config)).plugins
     if as_json:

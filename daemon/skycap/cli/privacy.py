@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -21,12 +21,13 @@ from skycap.cli.output import print_json
 from skycap.cli.search import Search
 from skycap.exits import Exit
 from skycap.job import Job, JobState
-from skycap.services.privacy import Held, Person, Privacy
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.services.privacy import Held, Person, Privacy
+    from skycap.settings import Settings
+
 
 _F = TypeVar("_F", bound=Callable[..., object])
-
-_NOBODY = Held(mails=(), suppressions=(), unsubscribe_links=())
 
 
 def _person_options(command: _F) -> _F:
@@ -94,6 +95,8 @@ def _check(user: str | None, email: str | None) -> None:
 @asynccontextmanager
 async def _tables(settings: Settings) -> AsyncGenerator[Privacy | None]:
     """None for an installation without a database: then nothing but jobs is held."""
+    from skycap.services.privacy import Privacy
+
     if settings.database.url is None:
         yield None
         return
@@ -102,6 +105,8 @@ async def _tables(settings: Settings) -> AsyncGenerator[Privacy | None]:
 
 
 async def _person(tables: Privacy | None, user: str | None, email: str | None) -> Person:
+    from skycap.services.privacy import Person
+
     if tables is None:
         return Person(user, (email,) if email else ())
     person = await tables.person(user_id=user, address=email)
@@ -110,10 +115,16 @@ async def _person(tables: Privacy | None, user: str | None, email: str | None) -
     return person
 
 
+async def _held(tables: Privacy | None, person: Person) -> Held:
+    from skycap.services.privacy import Held
+
+    return await tables.held(person) if tables else Held(mails=(), suppressions=(), unsubscribe_links=())
+
+
 async def _export(settings: Settings, user: str | None, email: str | None) -> dict[str, object]:
     async with _tables(settings) as tables, connected_queues(settings) as queues:
         person = await _person(tables, user, email)
-        held = await tables.held(person) if tables else _NOBODY
+        held = await _held(tables, person)
         jobs = await _JobsOf(person=person).found(queues)
     who = {"userId": person.user_id, "addresses": list(person.addresses)}
     return {"person": who, **held.as_document(), "jobs": [as_document(job) for job in jobs]}
@@ -125,7 +136,7 @@ async def _erase(
     async with _tables(settings) as tables, connected_queues(settings) as queues:
         person = await _person(tables, user, email)
         jobs_of = _JobsOf(person=person)
-        held = await tables.held(person) if tables else _NOBODY
+        held = await _held(tables, person)
         jobs = await jobs_of.found(queues)
         if is_meant:
             await _delete_jobs(queues, jobs)

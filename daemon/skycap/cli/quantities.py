@@ -9,12 +9,8 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 import click
-from pydantic import ValidationError
 
-from skycap.admission import LONGEST_DELAY
 from skycap.engine.policy import Rate
-from skycap.settings.queues import QueueSettings
-from skycap.settings.tree import range_of
 
 _T = TypeVar("_T")
 
@@ -51,6 +47,8 @@ class Typed(click.ParamType[_T], Generic[_T]):
 
 def duration_of(text: str) -> timedelta:
     """``90``, ``1.5``, ``90s``, ``15m``, ``2h``, ``7d``; ten years at most, since more is a mistake in the unit."""
+    from skycap.admission import LONGEST_DELAY
+
     found = _DURATION.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is no duration; give seconds such as 90, or 90s, 15m, 2h or 7d")
@@ -90,7 +88,7 @@ def count_of(setting: str) -> Callable[[str], int]:
 
     def read(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,18}", text):
-            raise ValueError(f"{text!r} is no whole number; give one {range_of(QueueSettings.model_fields[setting])}")
+            raise ValueError(f"{text!r} is no whole number; give one {_range(setting)}")
         return checked(setting, int(text))
 
     return read
@@ -107,12 +105,22 @@ def or_none(read: Callable[[str], _T]) -> Callable[[str], _T | NoBound]:
 
 def checked(setting: str, value: _T) -> _T:
     """The value, if the configuration file would take it as this setting of a queue; raises ValueError."""
+    from pydantic import ValidationError
+
+    from skycap.settings import QueueSettings
+
     try:
         QueueSettings.model_validate({setting: value})
     except ValidationError as error:
-        wanted = range_of(QueueSettings.model_fields[setting])
-        raise ValueError(f"{value} does not fit {setting}; give a number {wanted}") from error
+        raise ValueError(f"{value} does not fit {setting}; give a number {_range(setting)}") from error
     return value
+
+
+def _range(setting: str) -> str:
+    from skycap.settings import QueueSettings
+    from skycap.settings.tree import range_of
+
+    return range_of(QueueSettings.model_fields[setting])
 
 
 def duration_text(duration: timedelta) -> str:

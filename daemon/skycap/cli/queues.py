@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,8 +16,10 @@ from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.cli.quantities import Typed, count_of, or_none, rate_of, time_kept_of
-from skycap.engine.queue import Counts, Queue
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.engine.queue import Counts, Queue
+    from skycap.settings import Settings
 
 
 @click.group

@@ -10,7 +10,6 @@ from skycap.cli.loading import uncollected
 from skycap.cli.options import config_option
 from skycap.exits import Exit
 from skycap.observe import logs
-from skycap.settings import load_settings
 
 
 @click.command
@@ -23,6 +22,8 @@ from skycap.settings import load_settings
 )
 def run(config: Path | None, embedded: bool, plugins_dir: Path | None) -> int:
     """Run the daemon until SIGTERM or Ctrl-C, then drain it."""
+    from skycap.settings import load_settings
+
     overrides: dict[str, object] = {} if plugins_dir is None else {"plugins_dir": str(plugins_dir)}
     settings = load_settings(config, overrides=overrides)
     logs.configure(level=settings.log.level, style=settings.log.format)

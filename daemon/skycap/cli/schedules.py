@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,12 +15,10 @@ from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.cli.quantities import DURATION, duration_text
-from skycap.engine.schedule_book import Became
-from skycap.installation import load_plugins
-from skycap.maintenance.clock import Clock
-from skycap.maintenance.schedules import Schedules, ScheduleStatus
-from skycap.scheduling import schedules_of
-from skycap.settings import Settings
+
+if TYPE_CHECKING:
+    from skycap.maintenance.schedules import Schedules, ScheduleStatus
+    from skycap.settings import Settings
 
 
 @click.group
@@ -89,6 +87,11 @@ def run(name: str, tick: bool, config: Path | None, as_json: bool) -> None:
 @asynccontextmanager
 async def _connected(settings: Settings, name: str | None = None) -> AsyncGenerator[Schedules]:
     """The schedules of the fleet; raises UsageError when ``name`` is none of them."""
+    from skycap.installation import load_plugins
+    from skycap.maintenance.clock import Clock
+    from skycap.maintenance.schedules import Schedules
+    from skycap.scheduling import schedules_of
+
     found = schedules_of(settings, load_plugins(settings))
     if name is not None and name not in {each.name for each in found}:
         known = ", ".join(each.name for each in found)
@@ -127,6 +130,8 @@ async def _run_tick(settings: Settings, name: str) -> dict[str, Any]:
 
 
 def _in_words(name: str, done: dict[str, Any]) -> str:
+    from skycap.engine.schedule_book import Became
+
     tick, became = done["tick"], done["became"]
     if tick is None:
         return f"{name} has not been due in the last 31 days"

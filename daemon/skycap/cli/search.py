@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from skycap.cli.installation import Queues
-from skycap.engine.queue import Queue
 from skycap.job import Job, JobState
+
+if TYPE_CHECKING:
+    from skycap.engine.queue import Queue
+
 
 _PAGE = 100
 

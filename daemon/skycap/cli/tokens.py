@@ -7,13 +7,18 @@ import tempfile
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.errors import ConfigurationError
-from skycap.http.tokens import Scope, Token, digest_of, new_token, read_tokens, tokens_of
+from skycap.http.scopes import Scope
+
+if TYPE_CHECKING:
+    from skycap.http.tokens import Token
+
 
 _MODE = 0o640
 _SCOPES = click.Choice([scope.value for scope in Scope])
@@ -36,6 +41,8 @@ def new(name: str, scopes: tuple[str, ...], rate: str | None, expires: datetime 
 
     Without --file the table to append to the tokens file (http.tokens_file) is printed, too.
     """
+    from skycap.http.tokens import new_token, tokens_of
+
     token = new_token()
     table = _table(name, token, scopes, rate, expires)
     if file is None:
@@ -54,6 +61,8 @@ def new(name: str, scopes: tuple[str, ...], rate: str | None, expires: datetime 
 @json_option
 def list_tokens(file: Path | None, config: Path | None, as_json: bool) -> None:
     """List the tokens by their names; nobody can tell what they are."""
+    from skycap.http.tokens import read_tokens
+
     found = read_tokens(file or _configured_file(config))
     if as_json:
         print_json([_document(token) for token in found])
@@ -75,6 +84,8 @@ def _configured_file(config: Path | None) -> Path:
 
 
 def _table(name: str, token: str, scopes: tuple[str, ...], rate: str | None, expires: datetime | None) -> str:
+    from skycap.http.tokens import digest_of
+
     quoted = ", ".join(f'"{scope}"' for scope in dict.fromkeys(scopes))
     lines = [f"[{name}]", f'sha256 = "{digest_of(token)}"', f"scopes = [{quoted}]"]
     if rate is not None:
@@ -86,6 +97,8 @@ def _table(name: str, token: str, scopes: tuple[str, ...], rate: str | None, exp
 
 def _append(file: Path, name: str, table: str) -> None:
     """All at once: a daemon that reads the file meanwhile sees it as it was, or as it will be."""
+    from skycap.http.tokens import tokens_of
+
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     if any(token.name == name for token in tokens_of(before, file)):
         raise click.UsageError(

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 from aiohttp import web
 
 from skycap.http.errors import NO_SCOPE, ApiError, Handler
-from skycap.http.tokens import Scope
+from skycap.http.scopes import Scope
 
 _H = TypeVar("_H", bound=Callable[..., Any])
 

@@ -12,7 +12,7 @@ from skycap.breaker import BreakerState
 from skycap.engine.breakers import BreakerStatus
 from skycap.errors import Unavailable
 from skycap.http.access import needs_elsewhere
-from skycap.http.tokens import Scope
+from skycap.http.scopes import Scope
 
 _LIMIT_SECONDS = 2.0
 

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from skycap.http.access import needs_elsewhere
-from skycap.http.tokens import Scope
+from skycap.http.scopes import Scope
 from skycap.services.cache import CacheService
 from skycap.services.cache_figures import Figures, total_of
 

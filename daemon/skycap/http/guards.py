@@ -11,7 +11,8 @@ from aiohttp import web
 from skycap.http.access import Caller
 from skycap.http.allowance import Allowance
 from skycap.http.errors import FOREIGN, NO_TOKEN, RATE_LIMIT, WRONG_TOKEN, ApiError
-from skycap.http.tokens import Scope, Token, TokenFile, found
+from skycap.http.scopes import Scope
+from skycap.http.tokens import Token, TokenFile, found
 from skycap.settings.addresses import is_loopback
 from skycap.settings.call_rate import call_rate
 

@@ -19,7 +19,7 @@ from skycap.http.breakers import BreakerStatuses, as_fraction
 from skycap.http.dependencies import Dependencies, Ping, Reading, Schema
 from skycap.http.health_checks import of_breakers, of_consumers, of_dependencies, of_plugins, of_schema
 from skycap.http.health_document import Check, health_answer, wants_health
-from skycap.http.tokens import Scope
+from skycap.http.scopes import Scope
 
 if TYPE_CHECKING:
     from skycap.engine.fleet import Slots

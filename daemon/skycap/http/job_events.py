@@ -19,7 +19,7 @@ from skycap.http.errors import BUSY, REQUEST_ID, ApiError
 from skycap.http.event_tail import Listener, Tail
 from skycap.http.job_document import iso
 from skycap.http.job_search import find_job
-from skycap.http.tokens import Scope
+from skycap.http.scopes import Scope
 from skycap.job import Job, JobState
 
 MOST_LISTENERS = 1000

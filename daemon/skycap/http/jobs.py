@@ -20,7 +20,7 @@ from skycap.http.idempotency import IdempotencyKey, idempotency_key
 from skycap.http.job_document import enqueued_document, job_document
 from skycap.http.job_search import find_job
 from skycap.http.joining import Joiner
-from skycap.http.tokens import Scope
+from skycap.http.scopes import Scope
 from skycap.http.traces import CARRIED
 from skycap.intake import Intake
 from skycap.job import Enqueued, Job, JobState

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from skycap.http.access import needs
 from skycap.http.answers import json_text_answer
-from skycap.http.tokens import Scope
+from skycap.http.scopes import Scope
 
 
 class KindsRoutes:

@@ -20,7 +20,7 @@ from skycap.http.health import CHECK_LIMIT, Vitals
 from skycap.http.metrics_of_daemon import Build, Counted, of_daemon
 from skycap.http.metrics_of_fleet import FleetLook, ScheduleFigures, of_fleet
 from skycap.http.metrics_of_servers import ServersLook, of_servers
-from skycap.http.tokens import Scope
+from skycap.http.scopes import Scope
 from skycap.observe.exposition import exposition
 from skycap.observe.families import Family
 from skycap.observe.process import of_process

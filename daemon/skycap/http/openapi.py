@@ -50,8 +50,8 @@ from skycap.http.errors import (
     WRONG_TOKEN,
     ErrorType,
 )
+from skycap.http.scopes import Scope
 from skycap.http.status_documents import STATUS_ANSWERS, HistoryDocument, StatusDocument
-from skycap.http.tokens import Scope
 from skycap.request_document import RequestDocument
 
 _ALWAYS = (NO_TOKEN, WRONG_TOKEN, NO_SCOPE, FOREIGN, RATE_LIMIT, INTERNAL)

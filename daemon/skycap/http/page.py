@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from skycap.http.access import needs_elsewhere
-from skycap.http.tokens import Scope
+from skycap.http.scopes import Scope
 
 if TYPE_CHECKING:
     from skycap.display.situation import Situation

@@ -20,7 +20,7 @@ from skycap.http.breakers import as_fraction
 from skycap.http.cache import cache_document
 from skycap.http.dependencies import ANSWER_WITHIN, Dependencies, Reading
 from skycap.http.errors import INVALID_REQUEST, NOT_FOUND, ApiError
-from skycap.http.tokens import Scope
+from skycap.http.scopes import Scope
 from skycap.overview import Overview, QueueOverview
 
 if TYPE_CHECKING:

@@ -24,7 +24,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +31,7 @@ import structlog
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from skycap.errors import ConfigurationError
+from skycap.http.scopes import Scope
 from skycap.problems import problems_of
 from skycap.settings.call_rate import CallRate, call_rate
 
@@ -42,14 +42,6 @@ _SECRET_BYTES = 32
 _LOOK_AGAIN_SECONDS = 1.0
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _FOR_OTHERS = 0o006
-
-
-class Scope(StrEnum):
-    """What a token is good for; ``admin`` implies the others."""
-
-    ENQUEUE = "enqueue"
-    READ = "read"
-    ADMIN = "admin"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,6 @@ from typing import Any
 from skycap.context import Database
 from skycap.services.ledger import STALE_AFTER
 
-STATES = ("intent", "sending", "dot", "sent", "deferred", "failed", "unknown", "suppressed")
-
 # What no run of a job is about to settle: unknown, in the dot for longer than any server is waited for, or given up.
 _NEEDS_AN_ADMIN = """
     state = 'unknown'

@@ -16,7 +16,7 @@ import structlog
 from skycap.errors import PluginError
 from skycap.hookspecs import PROJECT
 from skycap.plugin import Plugin
-from skycap.registry import Registry
+from skycap.registry import LoadedPlugin, Registry
 
 _log = structlog.get_logger("skycap.discovery")
 
@@ -55,6 +55,8 @@ def load(choice: PluginChoice | None = None) -> Registry:
     for candidate in _candidates(choice):
         if choice.takes(candidate.name):
             _load_one(candidate, choice, registry)
+        else:
+            registry.left_out.append(_left_out(candidate, choice))
     _check_names(choice, registry)
     return registry
 
@@ -90,6 +92,16 @@ def _import_file(file: Path) -> ModuleType:
     sys.modules[name] = module  # so that the handlers' type hints can be resolved
     spec.loader.exec_module(module)
     return module
+
+
+def _left_out(candidate: _Candidate, choice: PluginChoice) -> LoadedPlugin:
+    is_disabled = candidate.name in choice.disabled
+    return LoadedPlugin(
+        name=candidate.name,
+        origin=candidate.origin,
+        version=candidate.version,
+        error="disabled_plugins names it" if is_disabled else "load_plugins does not name it",
+    )
 
 
 def _load_one(candidate: _Candidate, choice: PluginChoice, registry: Registry) -> None:

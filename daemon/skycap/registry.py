@@ -56,6 +56,8 @@ class Registry:
         self._breakers: dict[str, tuple[str, BreakerSpec]] = {}
         self._settings_of: dict[str, BaseModel | None] = {}
         self.plugins: list[LoadedPlugin] = []
+        self.left_out: list[LoadedPlugin] = []
+        """Those that are installed and were not chosen; their ``error`` says by which setting."""
 
     def add(self, plugin: object, *, name: str, origin: str, version: str = "") -> None:
         """Register a Plugin, or a module or object with hook implementations, under ``name``.

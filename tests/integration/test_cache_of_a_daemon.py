@@ -99,9 +99,9 @@ async def test_handlers_keep_values_and_endpoints_and_commands_say_how_often(sit
             assert 'skycap_cache_requests_total{namespace="hotel",result="hit"} 4.0\n' in await answer.text()
 
         listed = await command("cache", "stats", "--config", site.config, "--json")
-        own = {"hits": 4, "misses": 1, "hit_rate": 0.8, "requests": 5, "loads": 1, "errors": 0}
+        own = {"hits": 4, "misses": 1, "hitRate": 0.8, "totalRequests": 5, "loads": 1, "errors": 0}
         most_asked = [{"key": "hotel:1", "times": 5}]
-        assert listed.json == {**own, "namespaces": {"hotel": {**own, "most_asked": most_asked}}}
+        assert listed.json == {**own, "namespaces": {"hotel": {**own, "mostAsked": most_asked}}}
         printed = (await command("cache", "stats", "--config", site.config)).out
         assert printed.splitlines() == [
             "namespace  hits  misses  hit rate  loads  errors",

@@ -102,10 +102,10 @@ async def test_a_waiting_job_is_cancelled_and_a_delayed_one_runs_now(site: Site,
 async def test_queues_are_paused_and_resumed(site: Site) -> None:
     await skycap("queues", "pause", "email", "--config", site.config)
     listed = (await skycap("queues", "list", "--config", site.config, "--json")).json
-    assert {queue["queue"]: queue["is_paused"] for queue in listed}["email"] is True
+    assert {queue["queue"]: queue["isPaused"] for queue in listed}["email"] is True
     await skycap("queues", "resume", "email", "--config", site.config)
     listed = (await skycap("queues", "list", "--config", site.config, "--json")).json
-    assert not any(queue["is_paused"] for queue in listed)
+    assert not any(queue["isPaused"] for queue in listed)
     assert (await skycap("queues", "pause", "nowhere", "--config", site.config)).code == 64
 
 

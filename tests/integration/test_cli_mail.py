@@ -259,7 +259,7 @@ async def test_who_gets_no_mail_is_listed_added_and_removed(site: Site, database
     assert added.code == 0
     done = await mail(site, "suppressions", "list", "--json")
     (entry,) = done.json
-    assert (entry["recipient_hash"], entry["reason"], entry["expires_at"]) == (INTENT.recipient_hash, "manual", None)
+    assert (entry["recipientHash"], entry["reason"], entry["expiresAt"]) == (INTENT.recipient_hash, "manual", None)
     table = await mail(site, "suppressions", "list")
     assert "for ever" in table.out
     assert "lovelace" not in (added.out + done.out + table.out).lower()

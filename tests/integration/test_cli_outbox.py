@@ -85,8 +85,8 @@ async def test_the_outbox_shows_what_waits_and_what_did_not_fit(
     await backend.execute("UPDATE skycap.outbox SET relayed_at = now(), problem = 'nobody likes it' WHERE job_id = 'a'")
     found = (await command("outbox", "--json", "--config", site.config)).json
     assert found["waiting"] == 1
-    assert 0 <= found["oldest_age_seconds"] < 60
-    assert [(each["job_id"], each["problem"]) for each in found["problems"]] == [("a", "nobody likes it")]
+    assert 0 <= found["oldestAgeSeconds"] < 60
+    assert [(each["jobId"], each["problem"]) for each in found["problems"]] == [("a", "nobody likes it")]
     shown = await command("outbox", "--config", site.config)
     assert "nobody likes it" in shown.out
     replayed = await command("outbox", "replay", "--since", "2026-01-01T00:00Z", "--config", site.config)

@@ -141,7 +141,7 @@ async def test_a_kind_is_paused_alone_and_resumed(site: Site, link: Link) -> Non
     assert (paused.code, paused.out.startswith("say-hello is paused until 20")) == (0, True)
     await add(queue, Greeting())
     assert list((await claim(queue)).claims) == []
-    assert (await listed(site, "default"))["waiting_at_limits"] == 1
+    assert (await listed(site, "default"))["waitingAtLimits"] == 1
     assert (await run(site, "kinds", "resume", "say-hello")).out == "say-hello is not paused\n"
     assert len((await claim(queue)).claims) == 1
 

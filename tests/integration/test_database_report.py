@@ -148,4 +148,4 @@ async def test_the_report_is_printed_for_people_and_for_programs(
     assert "indexes that were never used" in printed
     assert "not seen: slow statements: run CREATE EXTENSION" in printed
     document = (await command("db", "report", "--json", "--config", site.config)).json
-    assert document["duplicate_indexes"][0]["index"] == "rooms_city"
+    assert document["duplicateIndexes"][0]["index"] == "rooms_city"

@@ -51,7 +51,7 @@ async def test_a_schedule_is_paused_resumed_run_and_ticked_by_hand(site: Site) -
         "outcome": None,
         "overlap": "skip",
     }
-    assert before["next"].endswith(":30:00+00:00")
+    assert before["next"].endswith(":30:00.000Z")
     assert await told(site, "pause", "sweep", "--for", "10m") == {
         "schedule": "sweep",
         "standing": "paused",
@@ -79,7 +79,7 @@ async def test_an_admin_changes_a_plugins_schedule_key_by_key_and_adds_others(si
     sweep, dust, once = await told(site, "list")
     assert (sweep["crontab"], sweep["zone"], sweep["standing"]) == ("30 2 * * *", "Europe/Istanbul", "off")
     assert (dust["when"], dust["jitterSeconds"], dust["plugin"]) == ("every 900 s", 60, None)
-    assert once["next"] == "2036-12-24T05:00:00+00:00"
+    assert once["next"] == "2036-12-24T05:00:00.000Z"
 
 
 async def test_a_schedule_can_be_said_in_the_environment(site: Site) -> None:

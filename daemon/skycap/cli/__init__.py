@@ -10,6 +10,8 @@ from typing import NoReturn
 
 import click
 
+from skycap.cli import failures
+from skycap.cli.output import wants_color
 from skycap.cli.verbs import Verbs
 from skycap.errors import SkycapError
 from skycap.exits import Exit
@@ -33,7 +35,7 @@ _VERBS = {
     "top": ("skycap.cli.top:top", "Watch queues, daemons and rates, live."),
     "events": ("skycap.cli.events:events", "Follow what happens to jobs, as it happens."),
     "alerts": ("skycap.cli.alerts:alerts", "List alarms and what they look at; send a test notice."),
-    "plugins": ("skycap.cli.plugins:plugins", "List the plugins."),
+    "plugins": ("skycap.cli.plugins:plugins", "List the plugins, and begin a new one."),
     "config": ("skycap.cli.config:config", "Show the configuration, or its commented reference."),
     "outbox": ("skycap.cli.outbox:outbox", "Show the jobs that were enqueued in SQL, and replay them."),
     "cache": ("skycap.cli.cache:cache", "Show what the cache does, and have it forget."),
@@ -43,27 +45,26 @@ _VERBS = {
 
 @click.group(cls=Verbs, verbs=_VERBS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="skycap", message="skycap %(version)s")
-def skycap() -> None:
+@click.pass_context
+def skycap(context: click.Context) -> None:
     """Run a travel company's background jobs."""
+    context.color = wants_color()
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command; errors become one line and an exit code (sysexits.h)."""
-    sys.exit(_run(arguments))
+    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str]) -> int:
     logs.configure(level="warning", style="console")
     try:
         code = skycap.main(arguments, prog_name="skycap", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return Exit.USAGE
+        sys.stdout.flush()
+    except (click.ClickException, SkycapError) as error:
+        return failures.tell(error, as_json="--json" in arguments)
     except click.Abort:
         return Exit.INTERRUPTED
-    except SkycapError as error:
-        click.echo(f"skycap: {error}", err=True)
-        return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has seen enough; keep Python from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,8 +14,9 @@ from uuid import uuid4
 
 import click
 
+from skycap.cli.cells import state_cell
 from skycap.cli.database import connected_database
-from skycap.cli.installation import settings_of
+from skycap.cli.installation import connected_link, settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
 from skycap.errors import ConfigurationError
@@ -114,7 +115,7 @@ class _Entry:
         alarm = self.alarm
         since, told = (alarm.since, alarm.told_at) if alarm else (None, None)
         text = self._reading.get("text")
-        return (self.rule, self.subject or None, self.state, self.settings.severity, since, told, text)
+        return (self.rule, self.subject or None, state_cell(self.state), self.settings.severity, since, told, text)
 
     @property
     def _reading(self) -> dict[str, Any]:
@@ -142,13 +143,9 @@ def _entries(rules: AlertRules, alarms: list[Alarm], looked: list[Looked]) -> It
 
 async def _look(settings: Settings) -> tuple[list[Alarm], list[Looked]]:
     from skycap.engine.alarms import alarms_now
-    from skycap.engine.link import Link
 
-    link = Link.to(settings.require_redis().unmasked)
-    try:
+    async with connected_link(settings) as link:
         return await alarms_now(link)
-    finally:
-        await link.close()
 
 
 async def _send(settings: Settings) -> dict[str, str | None]:
@@ -163,7 +160,6 @@ async def _send(settings: Settings) -> dict[str, str | None]:
 
 @asynccontextmanager
 async def _admin_mail(settings: Settings) -> AsyncGenerator[AdminMail | None]:
-    from skycap.engine.link import Link
 
     if not settings.alerts.mail_to:
         yield None
@@ -180,8 +176,7 @@ async def _admin_mail(settings: Settings) -> AsyncGenerator[AdminMail | None]:
     async with AsyncExitStack() as closing:
         closing.push_async_callback(smtp.close)
         database = await closing.enter_async_context(connected_database(settings))
-        link = Link.to(settings.require_redis().unmasked)
-        closing.push_async_callback(link.close)
+        link = await closing.enter_async_context(connected_link(settings))
         service = mail_service_of(
             settings,
             composer=composer_of(

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skycap.breaker import BreakerSpec
+from skycap.cli.cells import state_cell
 from skycap.cli.changes import end_of, until_text
-from skycap.cli.installation import settings_of
+from skycap.cli.installation import connected_link, settings_of
 from skycap.cli.options import config_option
-from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.output import answer, json_option, print_json, print_table
 from skycap.cli.quantities import DURATION, duration_text
 
 if TYPE_CHECKING:
@@ -75,13 +76,9 @@ def reset(name: str, config: Path | None, as_json: bool) -> None:
 @asynccontextmanager
 async def _state(settings: Settings) -> AsyncGenerator[FleetBreakers]:
     from skycap.engine.breakers import FleetBreakers
-    from skycap.engine.link import Link
 
-    link = Link.to(settings.require_redis().unmasked)
-    try:
+    async with connected_link(settings) as link:
         yield FleetBreakers(link)
-    finally:
-        await link.close()
 
 
 async def _list(settings: Settings) -> tuple[dict[str, BreakerSpec], list[BreakerStatus]]:
@@ -107,10 +104,7 @@ async def _change(
 
 
 def _say(status: BreakerStatus, text: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"breaker": status.name, "state": status.state, "forced": status.forced})
-    else:
-        click.echo(text)
+    answer({"breaker": status.name, "state": status.state, "forced": status.forced}, text, as_json=as_json)
 
 
 def _document(status: BreakerStatus, spec: BreakerSpec) -> dict[str, Any]:
@@ -138,7 +132,7 @@ def _row(status: BreakerStatus, spec: BreakerSpec) -> tuple[object, ...]:
     left = status.tries_again_in
     return (
         status.name,
-        f"{status.state}{', by hand' if status.forced else ''}",
+        state_cell(status.state, f"{status.state}{', by hand' if status.forced else ''}"),
         f"{100 * status.failure_rate:.1f} %",
         status.calls,
         status.failures,

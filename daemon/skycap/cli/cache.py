@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skycap.cache import Asked
+from skycap.cli.failures import told_address
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
-from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.output import answer, json_option, print_json, print_table
+from skycap.cli.progress import working
 from skycap.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -56,10 +59,7 @@ def stats(namespace: str | None, keys: int, config: Path | None, as_json: bool) 
 def delete(keys: tuple[str, ...], config: Path | None, as_json: bool) -> None:
     """Forget the values of KEY…, as hotel:cmq1, also those that are being loaded."""
     _forget(settings_of(config), lambda service: service.delete_now(*keys))
-    if as_json:
-        print_json({"deleted": list(keys)})
-    else:
-        click.echo(f"forgotten: {', '.join(keys)}")
+    answer({"deleted": list(keys)}, f"forgotten: {', '.join(keys)}", as_json=as_json)
 
 
 @cache.command
@@ -69,10 +69,8 @@ def delete(keys: tuple[str, ...], config: Path | None, as_json: bool) -> None:
 def invalidate(tags: tuple[str, ...], config: Path | None, as_json: bool) -> None:
     """Forget all values that were kept with one of TAG…."""
     _forget(settings_of(config), lambda service: service.invalidate_now(*tags))
-    if as_json:
-        print_json({"invalidated": list(tags)})
-    else:
-        click.echo(f"forgotten: whatever was kept with {', '.join(tags)}")
+    text = f"forgotten: whatever was kept with {', '.join(tags)}"
+    answer({"invalidated": list(tags)}, text, as_json=as_json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +84,7 @@ class _Stats:
         return {
             **_document(total_of(self.figures)),
             "namespaces": {
-                name: {**_document(each), "most_asked": [asked._asdict() for asked in self.asked.get(name, ())]}
+                name: {**_document(each), "mostAsked": [asked._asdict() for asked in self.asked.get(name, ())]}
                 for name, each in self.figures.items()
             },
         }
@@ -109,8 +107,8 @@ def _document(figures: Figures) -> dict[str, Any]:
     return {
         "hits": figures.hits,
         "misses": figures.misses,
-        "hit_rate": figures.hit_rate,
-        "requests": figures.requests,
+        "hitRate": figures.hit_rate,
+        "totalRequests": figures.requests,
         "loads": figures.loads,
         "errors": figures.errors,
     }
@@ -121,11 +119,19 @@ def _row(name: str, figures: Figures) -> tuple[object, ...]:
     return (name, figures.hits, figures.misses, rate, figures.loads, figures.errors)
 
 
-async def _stats(settings: Settings, namespace: str | None, keys: int) -> _Stats:
+@asynccontextmanager
+async def _connected(settings: Settings) -> AsyncGenerator[CacheService]:
     from skycap.caching import connected_cache
+
+    with told_address("redis", settings.cache.url or settings.require_redis()):
+        async with connected_cache(settings) as service:
+            yield service
+
+
+async def _stats(settings: Settings, namespace: str | None, keys: int) -> _Stats:
     from skycap.services.cache_figures import Figures
 
-    async with connected_cache(settings) as service:
+    async with _connected(settings) as service:
         figures = await service.figures_now()
         if namespace is not None:
             figures = {namespace: figures.get(namespace, Figures())}
@@ -134,13 +140,11 @@ async def _stats(settings: Settings, namespace: str | None, keys: int) -> _Stats
 
 
 def _forget(settings: Settings, act: Callable[[CacheService], Awaitable[None]]) -> None:
-    from skycap.caching import connected_cache
-
     if not settings.cache.enabled:
         raise ConfigurationError("cache.enabled: is false, so that nothing is kept; set it to true to change the cache")
 
     async def run() -> None:
-        async with connected_cache(settings) as service:
+        async with _connected(settings) as service, working("forgetting"):
             await act(service)
 
     try:

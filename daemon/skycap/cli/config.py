@@ -11,7 +11,7 @@ from typing import Any, cast
 import click
 
 from skycap.cli.options import config_option
-from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.output import answer, json_option, print_json, print_table
 from skycap.signing import Signer
 
 
@@ -37,18 +37,28 @@ def show_config(config: Path | None, as_json: bool) -> None:
 
 
 @config.command("reference")
-def print_reference() -> None:
-    """Print every setting with its default and what it means; config/skycap.toml is made by this."""
-    from skycap.settings import reference
+@json_option
+def print_reference(as_json: bool) -> None:
+    """Print every setting with its default and what it means; config/skycap.toml is made by this.
 
-    click.echo(reference(), nl=False)
+    With --json, the defaults alone.
+    """
+    from skycap.settings import Settings, reference
+
+    if as_json:
+        print_json(Settings().model_dump(mode="json"))
+    else:
+        click.echo(reference(), nl=False)
 
 
 @config.command("signing-key")
 @click.option("--id", "key_id", metavar="ID", help="What the key is called in each signature; if not given, today.")
-def print_signing_key(key_id: str | None) -> None:
+@json_option
+def print_signing_key(key_id: str | None, as_json: bool) -> None:
     """Print a new key for signing.keys: keep it as a secret."""
-    click.echo(Signer.new(key_id or f"{datetime.now(UTC):%Y-%m-%d}").text())
+    key_id = key_id or f"{datetime.now(UTC):%Y-%m-%d}"
+    key = Signer.new(key_id).text()
+    answer({"id": key_id, "key": key}, key, as_json=as_json)
 
 
 def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

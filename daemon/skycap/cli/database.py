@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from skycap.cli.failures import told_address
 from skycap.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ async def connected_database(settings: Settings) -> AsyncGenerator[DatabasePool]
         prepare=_check_tables,
     )
     try:
-        yield database
+        with told_address("database", address):
+            yield database
     finally:
         await database.close()
 

@@ -11,6 +11,8 @@ import click
 
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
+from skycap.cli.output import answer, json_option
+from skycap.cli.progress import working
 from skycap.cli.verbs import Verbs
 from skycap.errors import ConfigurationError, Unavailable
 from skycap.exits import Exit
@@ -36,13 +38,13 @@ def db() -> None:
 @click.command("migrate")
 @click.option("--check", is_flag=True, help="Only say what is missing; exit 1 if anything is.")
 @config_option
-def migrate_schema(check: bool, config: Path | None) -> int:
+@json_option
+def migrate_schema(check: bool, config: Path | None, as_json: bool) -> int:
     """Create or update the tables in schema skycap. Safe while daemons run and start."""
     names = asyncio.run(_migrate(settings_of(config), only_check=check))
-    for name in names:
-        click.echo(f"{'missing' if check else 'applied'}: {name}")
-    if not names:
-        click.echo("skycap's tables are up to date")
+    word = "missing" if check else "applied"
+    lines = [f"{word}: {name}" for name in names] or ["skycap's tables are up to date"]
+    answer({word: names}, *lines, as_json=as_json)
     return Exit.NOT_DONE if check and names else Exit.DONE
 
 
@@ -50,15 +52,16 @@ def migrate_schema(check: bool, config: Path | None) -> int:
 @click.argument("role")
 @click.option("--show", is_flag=True, help="Only print the statements.")
 @config_option
-def grant(role: str, show: bool, config: Path | None) -> None:
+@json_option
+def grant(role: str, show: bool, config: Path | None, as_json: bool) -> None:
     """Let a backend's ROLE enqueue jobs in SQL (skycap.enqueue_v1), and nothing else of skycap's."""
     from skycap.services.outbox import grants_for
 
     statements = grants_for(role)
     if not show:
         asyncio.run(_grant(settings_of(config), role, statements))
-    for statement in statements:
-        click.echo(f"{statement};")
+    lines = [f"{statement};" for statement in statements]
+    answer({"role": role, "isGranted": not show, "statements": lines}, *lines, as_json=as_json)
 
 
 async def _grant(settings: Settings, role: str, statements: Sequence[str]) -> None:
@@ -93,6 +96,9 @@ async def _migrate(settings: Settings, *, only_check: bool) -> list[str]:
     except (OSError, asyncpg.PostgresError) as error:
         raise Unavailable("database", f"{type(error).__name__}; is it running, and is {address} right?") from error
     try:
-        return await (pending if only_check else migrate)(connection)
+        if only_check:
+            return await pending(connection)
+        async with working("migrating; others that migrate are waited for"):
+            return await migrate(connection)
     finally:
         await connection.close()

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from skycap.cli.cells import Cell, state_cell
+from skycap.cli.documents import row_document
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option, plugins_dir_option
 from skycap.cli.output import json_option, print_json, print_table, size_text
+from skycap.cli.progress import is_shown, working
 from skycap.cli.quantities import DURATION
 from skycap.errors import ConfigurationError
 from skycap.exits import Exit
 from skycap.index import Index
 
 if TYPE_CHECKING:
-    from skycap.services.index_builder import IndexBuilder, Server, Step
+    from skycap.services.index_builder import Server, Step
     from skycap.services.indexes import IndexStanding
     from skycap.settings import Settings
 
@@ -60,7 +63,6 @@ def indexes(
     anybody out. Stopped in the midst of it, give the command again. An index that is not skycap's is never touched.
     """
     from skycap.installation import load_plugins
-    from skycap.services.index_builder import IndexBuilder
 
     if sum((apply, show, check)) > 1:
         raise click.UsageError("--apply, --show and --check: give one of them")
@@ -68,8 +70,7 @@ def indexes(
     wanted = load_plugins(settings).indexes()
     server = _server(settings)
     if apply:
-        builder = IndexBuilder(server, lock_timeout=lock_timeout, attempts=attempts, tell=_Teller())
-        found = asyncio.run(_build(server, builder, wanted))
+        found = asyncio.run(_build(server, wanted, lock_timeout=lock_timeout, attempts=attempts))
     else:
         found = asyncio.run(_look(server, wanted))
     _print(found, show=show, as_json=as_json)
@@ -101,29 +102,39 @@ async def _look(server: Server, wanted: Sequence[Index]) -> list[IndexStanding]:
         return await standings(connection, wanted)
 
 
-async def _build(server: Server, builder: IndexBuilder, wanted: Sequence[Index]) -> list[IndexStanding]:
+async def _build(
+    server: Server, wanted: Sequence[Index], *, lock_timeout: timedelta, attempts: int
+) -> list[IndexStanding]:
+    from skycap.services.index_builder import IndexBuilder
     from skycap.services.indexes import IndexState
 
     at_work = {IndexState.MISSING, IndexState.INVALID, IndexState.BUILDING}
     found = await _look(server, wanted)
-    return [await builder.build(each.index) if each.state in at_work else each for each in found]
+    async with working("looking at the tables") as say:
+        builder = IndexBuilder(server, lock_timeout=lock_timeout, attempts=attempts, tell=_Teller(say))
+        return [await builder.build(each.index) if each.state in at_work else each for each in found]
 
 
 class _Teller:
-    """Says on stderr what is new."""
+    """Says what is new: in one line of a terminal, or in lines of stderr."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
         self._said = ""
 
     def __call__(self, step: Step) -> None:
-        if str(step) != self._said:
-            self._said = str(step)
+        if str(step) == self._said:
+            return
+        self._said = str(step)
+        if is_shown():
+            self._say(self._said)
+        else:
             click.echo(self._said, err=True)
 
 
 def _print(found: Sequence[IndexStanding], *, show: bool, as_json: bool) -> None:
     if as_json:
-        print_json([each.document() | {"statement": each.index.statement} for each in found])
+        print_json([row_document(each.document()) | {"statement": each.index.statement} for each in found])
     elif show:
         for each in found:
             _print_statements(each)
@@ -132,7 +143,7 @@ def _print(found: Sequence[IndexStanding], *, show: bool, as_json: bool) -> None
             (each.index.name, each.index.table, _state(each), size_text(each.bytes), each.scans, each.index.purpose)
             for each in found
         ]
-        print_table(("index", "table", "state", "size", "scans", "for"), rows)
+        print_table(("index", "table", "state", "size", "scans", "for"), rows, empty="no plugin asks for an index")
 
 
 def _print_statements(each: IndexStanding) -> None:
@@ -146,8 +157,8 @@ def _print_statements(each: IndexStanding) -> None:
     if each.state in {IndexState.MISSING, IndexState.INVALID}:
         click.echo(f"{each.index.statement};")
     else:
-        click.echo(f"-- {each.index.name}: {_state(each)}")
+        click.echo(f"-- {each.index.name}: {_state(each).text}")
 
 
-def _state(each: IndexStanding) -> str:
-    return f"{each.state} ({each.note})" if each.note else str(each.state)
+def _state(each: IndexStanding) -> Cell:
+    return state_cell(each.state, f"{each.state} ({each.note})" if each.note else None)

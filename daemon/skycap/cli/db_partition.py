@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from skycap.cli.documents import document_of
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
-from skycap.cli.output import json_option, print_fields, print_json
+from skycap.cli.output import answer, json_option, print_fields, print_json
+from skycap.cli.progress import is_shown, working
 from skycap.errors import ConfigurationError, Unavailable
 from skycap.exits import Exit
 
@@ -83,23 +84,27 @@ class _Work:
                 return Exit.NOT_DONE if standing is None else Exit.DONE
             elif verb == "abort":
                 await partitioning.abort()
-                click.echo(f"{self._table} is as it was")
+                answer({"table": self._table, "aborted": True}, f"{self._table} is as it was", as_json=self._as_json)
             else:
                 await partitioning.drop_old()
-                click.echo(f"{self._table}_old is dropped")
+                name = f"{self._table}_old"
+                answer({"dropped": name}, f"{name} is dropped", as_json=self._as_json)
         return Exit.DONE
 
     async def _apply(self, partitioning: Partitioning) -> None:
         standing, batches = None, 0
-        async for standing in partitioning.apply(self._column, now=datetime.now(UTC)):
-            batches += 1
-            if not self._as_json and batches % _SHOWN_EVERY == 0:
-                click.echo(f"{standing.step}: {standing.copied:,} rows", err=True)
+        async with working("preparing") as say:
+            async for standing in partitioning.apply(self._column, now=datetime.now(UTC)):
+                batches += 1
+                how_far = f"{standing.step}: {standing.copied:,} rows"
+                say(how_far)
+                if not is_shown() and not self._as_json and batches % _SHOWN_EVERY == 0:
+                    click.echo(how_far, err=True)
         self._show(standing)
 
     def _show_plan(self, plan: Plan) -> None:
         if self._as_json:
-            print_json({**asdict(plan), "for_the_backend": plan.for_the_backend})
+            print_json({**document_of(plan), "forTheBackend": plan.for_the_backend})
             return
         print_fields(
             {
@@ -117,7 +122,7 @@ class _Work:
 
     def _show(self, standing: Standing | None) -> None:
         if self._as_json:
-            print_json(None if standing is None else asdict(standing))
+            print_json(None if standing is None else document_of(standing))
         elif standing is None:
             click.echo(f"no conversion of {self._table} is under way")
         else:

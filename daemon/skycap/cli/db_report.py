@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from skycap.cli.documents import document_of
+from skycap.cli.failures import told_address
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_fields, print_json, print_table, size_text
@@ -30,7 +31,7 @@ def report(config: Path | None, as_json: bool) -> None:
     """
     found = asyncio.run(_look(settings_of(config)))
     if as_json:
-        print_json(asdict(found))
+        print_json(document_of(found))
     else:
         _print(found)
 
@@ -47,7 +48,8 @@ async def _look(settings: Settings) -> DatabaseReport:
         statement_cache_size=0 if address.pgbouncer else 100,
     )
     try:
-        return await database_report(database)
+        with told_address("database", address):
+            return await database_report(database)
     finally:
         await database.close()
 

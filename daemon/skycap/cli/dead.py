@@ -13,7 +13,8 @@ import click
 from skycap.cli.installation import Queues, connected_queues, settings_of
 from skycap.cli.jobs import as_document, show
 from skycap.cli.options import config_option, fields_of, filter_options, plugins_dir_option
-from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.output import answer, json_option, print_json, print_table
+from skycap.cli.progress import progress, working
 from skycap.cli.quantities import RATE
 from skycap.cli.search import Search
 from skycap.engine.policy import Rate
@@ -76,7 +77,7 @@ def list_dead(
         print_json([as_document(job) for job in found])
         return
     rows = [(job.id, job.kind, job.queue, job.finished_at, job.reason, _last_error(job)) for job in found]
-    print_table(("job", "kind", "queue", "since", "reason", "last error"), rows)
+    print_table(("job", "kind", "queue", "since", "reason", "last error"), rows, empty="no such dead letter")
 
 
 @dead.command
@@ -85,6 +86,7 @@ def list_dead(
 @click.option("--payload", metavar="JSON|@FILE", help="Another payload, for one job.")
 @plugins_dir_option
 @config_option
+@json_option
 def redrive(
     job_ids: tuple[str, ...],
     everything: bool,
@@ -96,6 +98,7 @@ def redrive(
     payload: str | None,
     plugins_dir: Path | None,
     config: Path | None,
+    as_json: bool,
 ) -> int:
     """Start dead letters over, with all their attempts."""
     choice = _Choice.of(job_ids, Search(queue=queue, kind=kind, tag=tag, reason=reason), everything=everything)
@@ -106,12 +109,13 @@ def redrive(
         done = asyncio.run(_redrive(settings, choice, rate))
     else:
         done = asyncio.run(_redrive_with(settings, job_ids[0], payload))
-    return done.report("redriven")
+    return done.report("redriven", as_json=as_json)
 
 
 @dead.command
 @_chosen
 @config_option
+@json_option
 def discard(
     job_ids: tuple[str, ...],
     everything: bool,
@@ -120,10 +124,11 @@ def discard(
     tag: str | None,
     reason: str | None,
     config: Path | None,
+    as_json: bool,
 ) -> int:
     """Delete dead letters for good."""
     choice = _Choice.of(job_ids, Search(queue=queue, kind=kind, tag=tag, reason=reason), everything=everything)
-    return asyncio.run(_discard(settings_of(config), choice)).report("deleted")
+    return asyncio.run(_discard(settings_of(config), choice)).report("deleted", as_json=as_json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +153,8 @@ class _Choice:
     async def letters(self, queues: Queues) -> tuple[list[tuple[Queue, str]], list[str]]:
         """Where each one is, those of a queue oldest first; and the ids of those that are no dead letters."""
         if not self.job_ids:
-            return (await self.search.every(queues, JobState.DISCARDED))[::-1], []
+            async with working("looking for dead letters"):
+                return (await self.search.every(queues, JobState.DISCARDED))[::-1], []
         found = {job_id: await _letter(queues, job_id) for job_id in self.job_ids}
         return (
             [(at[0], job_id) for job_id, at in found.items() if at is not None],
@@ -163,8 +169,8 @@ class _Done:
     count: int
     missing: list[str]
 
-    def report(self, word: str) -> int:
-        click.echo(f"{self.count} {word}")
+    def report(self, word: str, *, as_json: bool) -> int:
+        answer({word: self.count, "missing": self.missing}, f"{self.count} {word}", as_json=as_json)
         for job_id in self.missing:
             click.echo(f"{job_id} is not in a dead-letter queue", err=True)
         return Exit.NOT_DONE if self.missing else Exit.DONE
@@ -184,10 +190,12 @@ async def _redrive(settings: Settings, choice: _Choice, rate: Rate | None) -> _D
         if rate is not None:
             checked_time(rate.per * len(letters) / rate.max, what="the last one's time at this rate")
         gone: list[str] = []
-        for number, (queue, job_id) in enumerate(letters):
-            when = NOW if rate is None else rate.per * number / rate.max
-            if await queue.retry(job_id, when=when) is None:
-                gone.append(job_id)
+        with progress("redriving", len(letters)) as advance:
+            for number, (queue, job_id) in enumerate(letters):
+                when = NOW if rate is None else rate.per * number / rate.max
+                if await queue.retry(job_id, when=when) is None:
+                    gone.append(job_id)
+                advance()
         return _Done(count=len(letters) - len(gone), missing=[*missing, *gone])
 
 
@@ -210,7 +218,12 @@ async def _redrive_with(settings: Settings, job_id: str, payload: str) -> _Done:
 async def _discard(settings: Settings, choice: _Choice) -> _Done:
     async with connected_queues(settings) as queues:
         letters, missing = await choice.letters(queues)
-        gone = [job_id for queue, job_id in letters if not await queue.remove(job_id)]
+        gone: list[str] = []
+        with progress("discarding", len(letters)) as advance:
+            for queue, job_id in letters:
+                if not await queue.remove(job_id):
+                    gone.append(job_id)
+                advance()
         return _Done(count=len(letters) - len(gone), missing=[*missing, *gone])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from skycap.cli.failures import told_address
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option, fields_of, plugins_dir_option
 from skycap.cli.output import json_option, print_fields, print_json
@@ -103,11 +104,13 @@ async def _enqueue(
 ) -> tuple[Enqueued, Job | None]:
     from skycap.client import AsyncClient
 
-    async with AsyncClient(settings.require_redis().unmasked, signing_key=settings.signing.signing_key) as client:
-        done = await client.enqueue(payload, **options)
-        if wait is None:
-            return done, None
-        return done, await client.wait(done.job_id, queue=payload.payload_spec.queue, timeout=wait)
+    address = settings.require_redis()
+    with told_address("redis", address):
+        async with AsyncClient(address.unmasked, signing_key=settings.signing.signing_key) as client:
+            done = await client.enqueue(payload, **options)
+            if wait is None:
+                return done, None
+            return done, await client.wait(done.job_id, queue=payload.payload_spec.queue, timeout=wait)
 
 
 def _end(job: Job | None) -> dict[str, Any]:

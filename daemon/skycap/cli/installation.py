@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skycap.cli.failures import told_address
 from skycap.job import Job
 
 if TYPE_CHECKING:
+    from skycap.engine.link import Link
     from skycap.engine.queue import Queue
     from skycap.settings import Settings
 
@@ -61,12 +63,22 @@ class Queues:
 
 
 @asynccontextmanager
-async def connected_queues(settings: Settings) -> AsyncGenerator[Queues]:
+async def connected_link(settings: Settings) -> AsyncGenerator[Link]:
+    """The way to Redis."""
     from skycap.engine.link import Link
+
+    address = settings.require_redis()
+    with told_address("redis", address):
+        link = Link.to(address.unmasked)
+        try:
+            yield link
+        finally:
+            await link.close()
+
+
+@asynccontextmanager
+async def connected_queues(settings: Settings) -> AsyncGenerator[Queues]:
     from skycap.installation import queues
 
-    link = Link.to(settings.require_redis().unmasked)
-    try:
+    async with connected_link(settings) as link:
         yield Queues(by_name={queue.name: queue for queue in queues(link, settings)})
-    finally:
-        await link.close()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from skycap.cli.cells import state_cell
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option, filter_options
 from skycap.cli.output import json_option, print_fields, print_json, print_table
@@ -118,8 +119,10 @@ def reschedule(job_id: str, delay: timedelta | None, at: datetime | None, config
 
 
 def print_jobs(found: Iterable[Job]) -> None:
-    rows = [(job.id, job.kind, job.queue, job.state, job.attempt, job.enqueued_at, job.due_at) for job in found]
-    print_table(_COLUMNS, rows)
+    rows = [
+        (job.id, job.kind, job.queue, state_cell(job.state), job.attempt, job.enqueued_at, job.due_at) for job in found
+    ]
+    print_table(_COLUMNS, rows, empty="no such job")
 
 
 def print_job(job: Job) -> None:
@@ -130,9 +133,10 @@ def print_job(job: Job) -> None:
         "tags": ", ".join(job.tags),
         "payload": json.dumps(document["payload"], ensure_ascii=False),
         "result": None if job.result is None else json.dumps(job.result, ensure_ascii=False),
+        "state": state_cell(job.state),
         "progress": progress_text(job.progress) if job.progress else None,
     }
-    print_fields({name: value for name, value in document.items() if value not in {None, ""}})
+    print_fields({name: value for name, value in document.items() if value is not None and value != ""})
     if job.log:
         click.echo()
         print_table(("at", "log"), [(line.at, line.text) for line in job.log])

@@ -13,7 +13,7 @@ import click
 from skycap.cli.changes import end_of, until_text
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
-from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.output import answer, json_option, print_json, print_table
 from skycap.cli.quantities import DURATION
 from skycap.cli.typescript import module
 
@@ -64,19 +64,22 @@ def list_kinds(config: Path | None, as_json: bool, json_schema: bool, typescript
 @click.argument("kind")
 @click.option("--for", "duration", type=DURATION, metavar="DURATION", help="10m, 2h; else until it is resumed.")
 @config_option
-def pause(kind: str, duration: timedelta | None, config: Path | None) -> None:
+@json_option
+def pause(kind: str, duration: timedelta | None, config: Path | None, as_json: bool) -> None:
     """Let no worker start a job of KIND; the other kinds of its queue go on."""
     asyncio.run(_switch(settings_of(config), kind, lambda queue, gate: queue.shut(gate, duration)))
-    click.echo(f"{kind} is paused{until_text(end_of(duration))}")
+    until = end_of(duration)
+    answer({"kind": kind, "isPaused": True, "until": until}, f"{kind} is paused{until_text(until)}", as_json=as_json)
 
 
 @kinds.command
 @click.argument("kind")
 @config_option
-def resume(kind: str, config: Path | None) -> None:
+@json_option
+def resume(kind: str, config: Path | None, as_json: bool) -> None:
     """Let workers start jobs of KIND again."""
     asyncio.run(_switch(settings_of(config), kind, lambda queue, gate: queue.open(gate)))
-    click.echo(f"{kind} is not paused")
+    answer({"kind": kind, "isPaused": False}, f"{kind} is not paused", as_json=as_json)
 
 
 async def _switch(settings: Settings, kind: str, act: Callable[[Queue, str], Awaitable[None]]) -> None:
@@ -115,4 +118,4 @@ def _print_kinds(job_types: Iterable[JobType]) -> None:
         )
         for job_type in job_types
     ]
-    print_table(("kind", "queue", "priority", "plugin", "payload"), rows)
+    print_table(("kind", "queue", "priority", "plugin", "payload"), rows, empty="no plugin handles any kind")

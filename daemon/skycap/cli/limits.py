@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skycap.cli.changes import LIMIT_PART, end_of, figures_of, figures_text, until_text
-from skycap.cli.installation import settings_of
+from skycap.cli.installation import connected_link, settings_of
 from skycap.cli.options import config_option
-from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.output import answer, json_option, print_json, print_table
 from skycap.cli.quantities import DURATION, NoBound, Typed, count_of, or_none, rate_of, rate_text
 from skycap.engine.policy import SHARED, Figures, Limit, Rate
 
@@ -39,9 +39,8 @@ def list_limits(config: Path | None, as_json: bool) -> None:
     if as_json:
         print_json([each.document() for each in found])
     else:
-        print_table(
-            ("limit", "counts by", "rate", "at a time", "queues", "changed", "held"), [each.row() for each in found]
-        )
+        columns = ("limit", "counts by", "rate", "at a time", "queues", "changed", "held")
+        print_table(columns, [each.row() for each in found], empty="no limit is configured")
 
 
 @limits.command("set")
@@ -54,40 +53,47 @@ def list_limits(config: Path | None, as_json: bool) -> None:
     help="So many jobs at a time.",
 )
 @config_option
-def set_limit(name: str, rate: Rate | NoBound | None, concurrency: int | NoBound | None, config: Path | None) -> None:
+@json_option
+def set_limit(
+    name: str, rate: Rate | NoBound | None, concurrency: int | NoBound | None, config: Path | None, as_json: bool
+) -> None:
     """Change what LIMIT allows for the whole fleet, from now on, over restarts, whatever is configured."""
     if rate is None and concurrency is None:
         raise click.UsageError("say what to change: --rate 5/1s, --concurrency 2 or both")
     figures = asyncio.run(_set(settings_of(config), name, rate, concurrency))
-    click.echo(f"{name}: {figures_text(figures)}")
+    answer({"limit": name, **_document(figures)}, f"{name}: {figures_text(figures)}", as_json=as_json)
 
 
 @limits.command
 @click.argument("name", metavar="LIMIT")
 @config_option
-def reset(name: str, config: Path | None) -> None:
+@json_option
+def reset(name: str, config: Path | None, as_json: bool) -> None:
     """Let LIMIT allow what is configured again."""
     figures = asyncio.run(_reset(settings_of(config), name))
-    click.echo(f"{name}: {figures_text(figures)}")
+    answer({"limit": name, **_document(figures)}, f"{name}: {figures_text(figures)}", as_json=as_json)
 
 
 @limits.command
 @click.argument("gate", metavar="LIMIT[:VALUE]")
 @click.option("--for", "duration", type=DURATION, metavar="DURATION", help="5m, 2h; else until it is released.")
 @config_option
-def hold(gate: str, duration: timedelta | None, config: Path | None) -> None:
+@json_option
+def hold(gate: str, duration: timedelta | None, config: Path | None, as_json: bool) -> None:
     """Let no job start that LIMIT counts, or counts by VALUE; others go on."""
     held = asyncio.run(_switch(settings_of(config), gate, lambda queue, gate: queue.shut(gate, duration)))
-    click.echo(f"{held} is held{until_text(end_of(duration))}")
+    until = end_of(duration)
+    answer({"gate": held, "isHeld": True, "until": until}, f"{held} is held{until_text(until)}", as_json=as_json)
 
 
 @limits.command
 @click.argument("gate", metavar="LIMIT[:VALUE]")
 @config_option
-def release(gate: str, config: Path | None) -> None:
+@json_option
+def release(gate: str, config: Path | None, as_json: bool) -> None:
     """Let such jobs start again."""
     released = asyncio.run(_switch(settings_of(config), gate, lambda queue, gate: queue.open(gate)))
-    click.echo(f"{released} is not held")
+    answer({"gate": released, "isHeld": False}, f"{released} is not held", as_json=as_json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,11 +182,9 @@ class _Listed:
 @asynccontextmanager
 async def _used(settings: Settings) -> AsyncGenerator[dict[str, _Used]]:
     """The limits by name that jobs of some queue must pass."""
-    from skycap.engine.link import Link
     from skycap.installation import load_plugins, queues
 
-    link = Link.to(settings.require_redis().unmasked)
-    try:
+    async with connected_link(settings) as link:
         found: dict[str, _Used] = {}
         for queue in queues(link, settings, load_plugins(settings)):
             for limit in queue.policy.limits:
@@ -188,8 +192,6 @@ async def _used(settings: Settings) -> AsyncGenerator[dict[str, _Used]]:
                     used = found.get(limit.name, _Used(limit=limit, queues=()))
                     found[limit.name] = replace(used, queues=(*used.queues, queue))
         yield found
-    finally:
-        await link.close()
 
 
 def _named(name: str, used: dict[str, _Used], settings: Settings) -> _Used:

@@ -12,6 +12,7 @@ import click
 from skycap.cli.database import connected_database
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
+from skycap.cli.output import answer, json_option, print_json
 from skycap.errors import SkycapError
 from skycap.exits import Exit
 
@@ -27,7 +28,8 @@ _REST_AT_ONCE = 1_000_000
 @click.command
 @click.option("--recipient", metavar="ENVELOPE-TO", help="Whom the bounce was sent to, as the mail server knows it.")
 @config_option
-def bounce(recipient: str | None, config: Path | None) -> int:
+@json_option
+def bounce(recipient: str | None, config: Path | None, as_json: bool) -> int:
     """Take in one bounce or complaint from standard input.
 
     Exit 0 for all that was read, also for what is no bounce or about no mail of ours: a pipe that fails makes the
@@ -37,7 +39,8 @@ def bounce(recipient: str | None, config: Path | None) -> int:
 
     found = read_bounce(_message(), envelope_recipient=recipient)
     if found is None:
-        click.echo("ignored: neither a bounce nor a complaint")
+        text = "ignored: neither a bounce nor a complaint"
+        answer({"effect": "ignored", "what": None, "status": None, "messageId": None}, text, as_json=as_json)
         return Exit.DONE
     try:
         taken = asyncio.run(_take_in(settings_of(config), found))
@@ -45,7 +48,11 @@ def bounce(recipient: str | None, config: Path | None) -> int:
         # Not the error's own code: the mail server would give up for a mistake in our configuration.
         click.echo(f"skycap: {error}", err=True)
         return Exit.TRY_AGAIN
-    click.echo(_said(found, taken), err=taken.message_id is None)
+    if as_json:
+        document = {"what": found.what, "status": found.status, "messageId": taken.message_id}
+        print_json({"effect": taken.effect if taken.message_id else None, **document})
+    else:
+        click.echo(_said(found, taken), err=taken.message_id is None)
     return Exit.DONE
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from skycap.cli.addresses import ADDRESS
+from skycap.cli.cells import state_cell
 from skycap.cli.database import connected_database
+from skycap.cli.documents import document_of
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import json_option, print_json, print_table
@@ -69,7 +71,7 @@ def ledger(
     )
     found = asyncio.run(_list(settings_of(config), wanted, limit))
     if as_json:
-        print_json([asdict(entry) for entry in found])
+        print_json([document_of(entry) for entry in found])
     else:
         _print(found)
 
@@ -77,33 +79,38 @@ def ledger(
 @ledger.command
 @_name_argument
 @config_option
-def resend(name: str, config: Path | None) -> int:
+@json_option
+def resend(name: str, config: Path | None, as_json: bool) -> int:
     """Send a mail after all: it is as if it had been put off, and its dead-lettered job starts over.
 
     For mails that may not have arrived (unknown), that were refused or given up (failed), or whose recipient was on
     the suppression list. A mail of which a copy is out may then arrive twice.
     """
-    return asyncio.run(_resend(settings_of(config), name)).report()
+    return asyncio.run(_resend(settings_of(config), name)).report(as_json=as_json)
 
 
 @ledger.command("mark-sent")
 @_name_argument
 @config_option
-def mark_sent(name: str, config: Path | None) -> int:
+@json_option
+def mark_sent(name: str, config: Path | None, as_json: bool) -> int:
     """Note that a mail in doubt has arrived: it is not sent again."""
-    return asyncio.run(_mark_sent(settings_of(config), name)).report()
+    return asyncio.run(_mark_sent(settings_of(config), name)).report(as_json=as_json)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Done:
     """What there is to say, and whether anything was changed."""
 
+    entry: LedgerEntry
     words: tuple[str, ...]
     is_done: bool = True
 
-    def report(self) -> int:
-        for line in self.words:
-            click.echo(line, err=not self.is_done)
+    def report(self, *, as_json: bool) -> int:
+        if as_json:
+            print_json({"messageId": self.entry.message_id, "state": self.entry.state, "said": list(self.words)})
+        else:
+            click.echo("\n".join(self.words), err=not self.is_done)
         return Exit.DONE if self.is_done else Exit.NOT_DONE
 
 
@@ -125,7 +132,8 @@ async def _resend(settings: Settings, name: str) -> _Done:
         moved = await LedgerEntries(database).settle(entry, "deferred", note="to be sent again: an admin's word")
     if moved is None:
         return _refused(entry, "has just moved; look at it again")
-    return _Done(words=(f"{entry.message_id} is to be sent again", await _redriven(settings, entry)))
+    words = (f"{entry.message_id} is to be sent again", await _redriven(settings, entry))
+    return _Done(entry=moved, words=words)
 
 
 async def _mark_sent(settings: Settings, name: str) -> _Done:
@@ -139,10 +147,11 @@ async def _mark_sent(settings: Settings, name: str) -> _Done:
     if moved is None:
         return _refused(entry, "has just moved; look at it again")
     return _Done(
+        entry=moved,
         words=(
             f"{entry.message_id} counts as sent",
             f"if its job is a dead letter, `skycap dead redrive {entry.job_id}` lets it end without sending it",
-        )
+        ),
     )
 
 
@@ -179,7 +188,7 @@ def _why_not_sent(entry: LedgerEntry) -> str | None:
 
 
 def _refused(entry: LedgerEntry, why: str) -> _Done:
-    return _Done(words=(f"{entry.message_id} {why}",), is_done=False)
+    return _Done(entry=entry, words=(f"{entry.message_id} {why}",), is_done=False)
 
 
 async def _redriven(settings: Settings, entry: LedgerEntry) -> str:
@@ -210,12 +219,13 @@ def _said(job: Job) -> str:
 def _print(found: list[LedgerEntry]) -> None:
     rows = [
         (
-            *(entry.updated_at, entry.state, entry.kind, entry.recipient_hash[:_HASH_SHOWN], entry.sends),
+            *(entry.updated_at, state_cell(entry.state), entry.kind, entry.recipient_hash[:_HASH_SHOWN], entry.sends),
             *(_reply(entry), entry.bounce_status or ("complaint" if entry.complained_at else None), entry.key),
         )
         for entry in found
     ]
-    print_table(("moved", "state", "kind", "recipient", "copies", "reply", "came back", "key"), rows)
+    columns = ("moved", "state", "kind", "recipient", "copies", "reply", "came back", "key")
+    print_table(columns, rows, empty="no such mail")
 
 
 def _reply(entry: LedgerEntry) -> str | None:

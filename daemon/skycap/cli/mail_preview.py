@@ -101,8 +101,7 @@ async def _all(previews: Previews, locale: str | None) -> list[Preview]:
 
 def _show(folder: Path, written: list[tuple[Preview, list[Path]]]) -> None:
     rows = [(path.name, f"{path.stat().st_size:,}") for _, paths in written for path in paths]
-    width = max(len(size) for _, size in rows)
-    print_table(("file", "bytes".rjust(width)), [(name, size.rjust(width)) for name, size in rows])
+    print_table(("file", "bytes"), rows)
     click.echo(f"\nin {folder}")
 
 

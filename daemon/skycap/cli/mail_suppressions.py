@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +10,10 @@ import click
 
 from skycap.cli.addresses import ADDRESS
 from skycap.cli.database import connected_database
+from skycap.cli.documents import document_of
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
-from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.output import answer, json_option, print_json, print_table
 from skycap.exits import Exit
 from skycap.redaction import without_addresses
 
@@ -43,9 +43,11 @@ def list_suppressions(
     reason: str | None, recipient: str | None, everything: bool, limit: int, config: Path | None, as_json: bool
 ) -> None:
     """List who gets no mail, the last that anything was heard of first."""
-    found = asyncio.run(_list(settings_of(config), reason, recipient, everything=everything, limit=limit))
+    found = asyncio.run(
+        _list(settings_of(config), recipient and _hash_of(recipient), reason, everything=everything, limit=limit)
+    )
     if as_json:
-        print_json([asdict(each) for each in found])
+        print_json([document_of(each) for each in found])
         return
     rows = [
         (
@@ -54,65 +56,71 @@ def list_suppressions(
         )
         for each in found
     ]
-    print_table(("recipient", "reason", "mails", "since", "until", "detail"), rows)
+    print_table(("recipient", "reason", "mails", "since", "until", "detail"), rows, empty="nobody is on the list")
 
 
 @suppressions.command
 @click.argument("address", type=ADDRESS, metavar="ADDRESS|-")
 @click.option("--note", help="Why, for whoever reads the list.")
 @config_option
-def add(address: str, note: str | None, config: Path | None) -> None:
+@json_option
+def add(address: str, note: str | None, config: Path | None, as_json: bool) -> None:
     """Send nothing to ADDRESS any more. With `-`, it is read from standard input, unseen by other users."""
-    from skycap.services.ledger import recipient_hash_of
-
-    asyncio.run(_add(settings_of(config), address, note))
-    click.echo(f"{recipient_hash_of(address)[:HASH_SHOWN]} gets no mail any more")
+    recipient = _hash_of(address)
+    asyncio.run(_add(settings_of(config), recipient, note))
+    text = f"{recipient[:HASH_SHOWN]} gets no mail any more"
+    answer({"recipientHash": recipient, "isListed": True}, text, as_json=as_json)
 
 
 @suppressions.command
 @click.argument("address", type=ADDRESS, metavar="ADDRESS|-")
 @config_option
-def remove(address: str, config: Path | None) -> int:
+@json_option
+def remove(address: str, config: Path | None, as_json: bool) -> int:
     """Let ADDRESS get mail again; exit 1 if it is not on the list. With `-`, it is read from standard input."""
-    from skycap.services.ledger import recipient_hash_of
-
-    removed = asyncio.run(_remove(settings_of(config), address))
-    shown = recipient_hash_of(address)[:HASH_SHOWN]
+    recipient = _hash_of(address)
+    removed = asyncio.run(_remove(settings_of(config), recipient))
+    shown = recipient[:HASH_SHOWN]
     if removed is None:
         click.echo(f"{shown} is not on the list", err=True)
         return Exit.NOT_DONE
-    since = removed.created_at
-    click.echo(f"{shown} gets mail again; it was on the list since {since:%Y-%m-%d} ({removed.reason})")
-    click.echo("what was held back meanwhile is sent with `skycap mail ledger resend`")
+    answer(
+        {"recipientHash": recipient, "isListed": False, "since": removed.created_at, "reason": removed.reason},
+        f"{shown} gets mail again; it was on the list since {removed.created_at:%Y-%m-%d} ({removed.reason})",
+        "what was held back meanwhile is sent with `skycap mail ledger resend`",
+        as_json=as_json,
+    )
     return Exit.DONE
 
 
-async def _list(
-    settings: Settings, reason: str | None, recipient: str | None, *, everything: bool, limit: int
-) -> list[Suppression]:
+def _hash_of(address: str) -> str:
     from skycap.services.ledger import recipient_hash_of
+
+    return recipient_hash_of(address)
+
+
+async def _list(
+    settings: Settings, recipient_hash: str | None, reason: str | None, *, everything: bool, limit: int
+) -> list[Suppression]:
     from skycap.services.suppressions import Suppressions
 
     async with connected_database(settings) as database:
         listed = Suppressions(database)
-        if recipient is None:
+        if recipient_hash is None:
             return await listed.newest(limit=limit, reason=reason, with_unlisted=everything)
-        found = await listed.find(recipient_hash_of(recipient))
+        found = await listed.find(recipient_hash)
         return [found] if found is not None and reason in {None, found.reason} else []
 
 
-async def _add(settings: Settings, address: str, note: str | None) -> None:
-    from skycap.services.ledger import recipient_hash_of
+async def _add(settings: Settings, recipient_hash: str, note: str | None) -> None:
     from skycap.services.suppressions import Suppressions
 
     async with connected_database(settings) as database:
-        detail = None if note is None else without_addresses(note)
-        await Suppressions(database).add(recipient_hash_of(address), detail=detail)
+        await Suppressions(database).add(recipient_hash, detail=None if note is None else without_addresses(note))
 
 
-async def _remove(settings: Settings, address: str) -> Suppression | None:
-    from skycap.services.ledger import recipient_hash_of
+async def _remove(settings: Settings, recipient_hash: str) -> Suppression | None:
     from skycap.services.suppressions import Suppressions
 
     async with connected_database(settings) as database:
-        return await Suppressions(database).remove(recipient_hash_of(address))
+        return await Suppressions(database).remove(recipient_hash)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from skycap.cli.database import connected_database
+from skycap.cli.documents import document_of
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
-from skycap.cli.output import json_option, print_fields, print_json, print_table
+from skycap.cli.output import answer, json_option, print_fields, print_json, print_table
+from skycap.cli.progress import working
 from skycap.cli.quantities import MOMENT
 
 if TYPE_CHECKING:
@@ -42,13 +44,14 @@ def outbox(context: click.Context, config: Path | None, as_json: bool) -> None:
 @outbox.command
 @click.option("--since", required=True, type=MOMENT, metavar="TIME", help="As 2026-11-24T08:00+03:00.")
 @config_option
-def replay(since: datetime, config: Path | None) -> None:
+@json_option
+def replay(since: datetime, config: Path | None, as_json: bool) -> None:
     """After Redis has lost its data: move what was moved to it since then once more, under the same job ids.
 
     What Redis still knows is not added again; a job that has run and was forgotten since runs a second time.
     """
     count = asyncio.run(_replay(settings_of(config), since))
-    click.echo(f"{count} jobs wait in the outbox again")
+    answer({"waiting": count}, f"{count} jobs wait in the outbox again", as_json=as_json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +68,9 @@ class _Found:
         age = self.oldest_age
         return {
             "waiting": self.standing.waiting,
-            "oldest_age_seconds": None if age is None else age.total_seconds(),
-            "last_relayed_at": self.standing.last_relayed_at,
-            "problems": [asdict(problem) for problem in self.problems],
+            "oldestAgeSeconds": None if age is None else age.total_seconds(),
+            "lastRelayedAt": self.standing.last_relayed_at,
+            "problems": [document_of(problem) for problem in self.problems],
         }
 
     def print(self) -> None:
@@ -96,5 +99,5 @@ async def _look(settings: Settings) -> _Found:
 async def _replay(settings: Settings, since: datetime) -> int:
     from skycap.services.outbox import Outbox
 
-    async with connected_database(settings) as database:
+    async with connected_database(settings) as database, working("replaying"):
         return await Outbox(database).replay(since)

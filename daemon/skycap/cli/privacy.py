@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,18 @@ import click
 
 from skycap.cli.addresses import ADDRESS
 from skycap.cli.database import connected_database
+from skycap.cli.documents import row_document
 from skycap.cli.installation import Queues, connected_queues, settings_of
 from skycap.cli.jobs import as_document
 from skycap.cli.options import config_option
-from skycap.cli.output import print_json
+from skycap.cli.output import answer, json_option, print_json
+from skycap.cli.progress import progress, working
 from skycap.cli.search import Search
 from skycap.exits import Exit
 from skycap.job import Job, JobState
 
 if TYPE_CHECKING:
+    from skycap.engine.queue import Queue
     from skycap.services.privacy import Held, Person, Privacy
     from skycap.settings import Settings
 
@@ -47,6 +50,7 @@ def privacy() -> None:
 @privacy.command
 @_person_options
 @config_option
+@click.option("--json", is_flag=True, expose_value=False, help="As it is anyway: the export is one JSON document.")
 def export(user: str | None, email: str | None, config: Path | None) -> None:
     """Print all that is held about a person, as JSON: mails, suppression, unsubscribe links, jobs with their payload.
 
@@ -62,14 +66,19 @@ def export(user: str | None, email: str | None, config: Path | None) -> None:
 @click.option("--suppressions", is_flag=True, help="Forget the suppression, too; it keeps mails from being sent.")
 @click.option("--yes", is_flag=True, help="Do it; otherwise it is only said.")
 @config_option
-def erase(user: str | None, email: str | None, suppressions: bool, yes: bool, config: Path | None) -> int:
+@json_option
+def erase(
+    user: str | None, email: str | None, suppressions: bool, yes: bool, config: Path | None, as_json: bool
+) -> int:
     """Erase what is held about a person; exit 1 if a running job still holds some.
 
     Waiting jobs are cancelled, and all jobs that do not run are deleted. Of mails, a hash and what became of them
     stays, so that none is sent twice.
     """
     _check(user, email)
-    return asyncio.run(_erase(settings_of(config), user, email, with_suppressions=suppressions, is_meant=yes))
+    return asyncio.run(
+        _erase(settings_of(config), user, email, with_suppressions=suppressions, is_meant=yes, as_json=as_json)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +92,49 @@ class _JobsOf(Search):
 
     async def found(self, queues: Queues) -> list[Job]:
         """Each once, as it was seen last: some move while they are looked for."""
-        every = await self.first(queues, list(JobState), limit=sys.maxsize)
+        async with working("looking at all jobs"):
+            every = await self.first(queues, list(JobState), limit=sys.maxsize)
         return list({(job.queue, job.id): job for job in every}.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Erased:
+    """What was erased, or would be if it ``is_meant``."""
+
+    held: Held
+    jobs: Sequence[Job]
+    left: Sequence[Job]
+    with_suppressions: bool
+    is_meant: bool
+
+    @property
+    def ended(self) -> int:
+        return sum(job.state.is_final for job in self.jobs)
+
+    @property
+    def waiting(self) -> int:
+        return sum(not job.state.is_final and job.state is not JobState.RUNNING for job in self.jobs)
+
+    def document(self) -> dict[str, object]:
+        return {
+            "erased": self.is_meant,
+            "jobsThatHadEnded": self.ended,
+            "jobsThatWaited": self.waiting,
+            "unsubscribeLinks": len(self.held.unsubscribe_links),
+            "mails": len(self.held.mails),
+            "suppressions": len(self.held.suppressions) if self.with_suppressions else 0,
+            "jobsLeft": [job.id for job in self.left],
+        }
+
+    def lines(self) -> Iterator[str]:
+        if not self.is_meant:
+            yield "nothing was changed yet; with --yes:"
+        yield f"jobs deleted: {self.ended} that had ended, {self.waiting} that waited"
+        yield f"unsubscribe links deleted: {len(self.held.unsubscribe_links)}"
+        yield f"mails of which a hash and the outcome stay: {len(self.held.mails)}"
+        if self.held.suppressions:
+            why = "kept, since it keeps mails from them (--suppressions deletes it)"
+            yield f"suppression: {'deleted' if self.with_suppressions else why}"
 
 
 def _check(user: str | None, email: str | None) -> None:
@@ -127,11 +177,18 @@ async def _export(settings: Settings, user: str | None, email: str | None) -> di
         held = await _held(tables, person)
         jobs = await _JobsOf(person=person).found(queues)
     who = {"userId": person.user_id, "addresses": list(person.addresses)}
-    return {"person": who, **held.as_document(), "jobs": [as_document(job) for job in jobs]}
+    tables_of_rows = {name: [row_document(row) for row in rows] for name, rows in held.as_document().items()}
+    return {"person": who, **tables_of_rows, "jobs": [as_document(job) for job in jobs]}
 
 
 async def _erase(
-    settings: Settings, user: str | None, email: str | None, *, with_suppressions: bool, is_meant: bool
+    settings: Settings,
+    user: str | None,
+    email: str | None,
+    *,
+    with_suppressions: bool,
+    is_meant: bool,
+    as_json: bool,
 ) -> int:
     async with _tables(settings) as tables, connected_queues(settings) as queues:
         person = await _person(tables, user, email)
@@ -148,30 +205,23 @@ async def _erase(
             left = await jobs_of.found(queues)
         else:
             left = [job for job in jobs if job.state is JobState.RUNNING]
-    _report(held, jobs, left, with_suppressions=with_suppressions, is_meant=is_meant)
+    erased = _Erased(held=held, jobs=jobs, left=left, with_suppressions=with_suppressions, is_meant=is_meant)
+    answer(erased.document(), *erased.lines(), as_json=as_json)
+    for job in left:
+        click.echo(f"job {job.id} in queue {job.queue} is {job.state}: erase again when it has ended", err=True)
     return Exit.NOT_DONE if left and is_meant else Exit.DONE
 
 
 async def _delete_jobs(queues: Queues, jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        if job.state is JobState.RUNNING:
-            continue
-        queue = queues.named(job.queue)
-        if not job.state.is_final and await queue.cancel(job.id) is not JobState.CANCELLED:
-            continue  # it has just started, or ended otherwise: the next look says
-        await queue.forget(job.id)
+    with progress("erasing jobs", len(jobs)) as advance:
+        for job in jobs:
+            await _delete_job(queues.named(job.queue), job)
+            advance()
 
 
-def _report(held: Held, jobs: Sequence[Job], left: Sequence[Job], *, with_suppressions: bool, is_meant: bool) -> None:
-    waiting = sum(not job.state.is_final and job.state is not JobState.RUNNING for job in jobs)
-    ended = sum(job.state.is_final for job in jobs)
-    if not is_meant:
-        click.echo("nothing was changed yet; with --yes:")
-    click.echo(f"jobs deleted: {ended} that had ended, {waiting} that waited")
-    click.echo(f"unsubscribe links deleted: {len(held.unsubscribe_links)}")
-    click.echo(f"mails of which a hash and the outcome stay: {len(held.mails)}")
-    if held.suppressions:
-        kept = "deleted" if with_suppressions else "kept, since it keeps mails from them (--suppressions deletes it)"
-        click.echo(f"suppression: {kept}")
-    for job in left:
-        click.echo(f"job {job.id} in queue {job.queue} is {job.state}: erase again when it has ended", err=True)
+async def _delete_job(queue: Queue, job: Job) -> None:
+    if job.state is JobState.RUNNING:
+        return
+    if not job.state.is_final and await queue.cancel(job.id) is not JobState.CANCELLED:
+        return  # it has just started, or ended otherwise: the next look says
+    await queue.forget(job.id)

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from skycap.cli.cells import state_cell
 from skycap.cli.changes import changes_of, gate_text, names_of_parts, parts_of
+from skycap.cli.documents import document_of
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
-from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.output import answer, json_option, print_json, print_table
 from skycap.cli.quantities import Typed, count_of, or_none, rate_of, time_kept_of
 
 if TYPE_CHECKING:
@@ -43,19 +45,21 @@ def list_queues(config: Path | None, as_json: bool) -> None:
 @queues.command
 @click.argument("name", metavar="QUEUE")
 @config_option
-def pause(name: str, config: Path | None) -> None:
+@json_option
+def pause(name: str, config: Path | None, as_json: bool) -> None:
     """Let no worker take a job of QUEUE; running ones end."""
     asyncio.run(_switch(settings_of(config), name, paused=True))
-    click.echo(f"{name} is paused")
+    answer({"queue": name, "isPaused": True}, f"{name} is paused", as_json=as_json)
 
 
 @queues.command
 @click.argument("name", metavar="QUEUE")
 @config_option
-def resume(name: str, config: Path | None) -> None:
+@json_option
+def resume(name: str, config: Path | None, as_json: bool) -> None:
     """Let workers take jobs of QUEUE again."""
     asyncio.run(_switch(settings_of(config), name, paused=False))
-    click.echo(f"{name} is not paused")
+    answer({"queue": name, "isPaused": False}, f"{name} is not paused", as_json=as_json)
 
 
 @queues.command("set")
@@ -143,7 +147,7 @@ class _Listed:
 
     def document(self) -> dict[str, Any]:
         held = [{"gate": gate, "until": until} for gate, until in self.gates.items()]
-        return {"queue": self.name, **vars(self.counts), "changed": dict(self.changes), "held": held}
+        return {"queue": self.name, **document_of(self.counts), "changed": dict(self.changes), "held": held}
 
     def row(self) -> tuple[object, ...]:
         counts = self.counts
@@ -157,8 +161,8 @@ class _Listed:
             counts.waiting_at_limits,
             counts.later,
             counts.running,
-            counts.discarded,
-            (counts.paused_because or "yes") if counts.is_paused else "no",
+            state_cell("discarded", str(counts.discarded)) if counts.discarded else 0,
+            state_cell("paused", counts.paused_because or "yes") if counts.is_paused else "no",
             "; ".join(changed) or None,
         )
 
@@ -193,10 +197,8 @@ async def _reset(settings: Settings, name: str, names: Iterable[str]) -> dict[st
 
 def _say(name: str, parts: Mapping[str, str], *, as_json: bool) -> None:
     changes = changes_of(parts)
-    if as_json:
-        print_json({"queue": name, "changed": changes})
-    else:
-        click.echo(f"{name}: {'; '.join(_in_words(changes)) or 'as configured'}")
+    text = f"{name}: {'; '.join(_in_words(changes)) or 'as configured'}"
+    answer({"queue": name, "changed": changes}, text, as_json=as_json)
 
 
 def _in_words(changes: Mapping[str, str]) -> list[str]:

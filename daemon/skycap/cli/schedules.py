@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from skycap.cli.cells import state_cell
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
-from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.output import answer, json_option, print_json, print_table
 from skycap.cli.quantities import DURATION, duration_text
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def list_schedules(config: Path | None, as_json: bool) -> None:
         print_json([each.document() for each in found])
     else:
         columns = ("schedule", "when", "zone", "kind", "plugin", "last", "outcome", "next", "standing")
-        print_table(columns, [_row(each) for each in found])
+        print_table(columns, [_row(each) for each in found], empty="no plugin has a schedule, and none is configured")
 
 
 @schedules.command
@@ -47,11 +48,9 @@ def list_schedules(config: Path | None, as_json: bool) -> None:
 def pause(name: str, duration: timedelta | None, config: Path | None, as_json: bool) -> None:
     """Let no tick of SCHEDULE become a job, for the whole fleet, until it is resumed; what passes is not caught up."""
     asyncio.run(_pause(settings_of(config), name, duration))
-    if as_json:
-        seconds = None if duration is None else duration.total_seconds()
-        print_json({"schedule": name, "standing": "paused", "forSeconds": seconds})
-    else:
-        click.echo(f"{name} is paused" + ("" if duration is None else f" for {duration_text(duration)}"))
+    seconds = None if duration is None else duration.total_seconds()
+    text = f"{name} is paused" + ("" if duration is None else f" for {duration_text(duration)}")
+    answer({"schedule": name, "standing": "paused", "forSeconds": seconds}, text, as_json=as_json)
 
 
 @schedules.command
@@ -61,10 +60,7 @@ def pause(name: str, duration: timedelta | None, config: Path | None, as_json: b
 def resume(name: str, config: Path | None, as_json: bool) -> None:
     """Let the ticks of SCHEDULE become jobs again."""
     asyncio.run(_resume(settings_of(config), name))
-    if as_json:
-        print_json({"schedule": name, "standing": "on"})
-    else:
-        click.echo(f"{name} is not paused")
+    answer({"schedule": name, "standing": "on"}, f"{name} is not paused", as_json=as_json)
 
 
 @schedules.command
@@ -76,12 +72,8 @@ def run(name: str, tick: bool, config: Path | None, as_json: bool) -> None:
     """Enqueue SCHEDULE's job now, beside its ticks; with --tick, do what a daemon's clock would do, once for all."""
     settings = settings_of(config)
     done = asyncio.run(_run_tick(settings, name) if tick else _run(settings, name))
-    if as_json:
-        print_json({"schedule": name, **done})
-    elif tick:
-        click.echo(_in_words(name, done))
-    else:
-        click.echo(f"{name} is enqueued as {done['jobId']}")
+    text = _in_words(name, done) if tick else f"{name} is enqueued as {done['jobId']}"
+    answer({"schedule": name, **done}, text, as_json=as_json)
 
 
 @asynccontextmanager
@@ -156,5 +148,8 @@ def _row(status: ScheduleStatus) -> tuple[object, ...]:
         status.record.last_tick,
         status.outcome,
         status.next_tick,
-        status.standing + (f" until {until:%Y-%m-%d %H:%M:%S}" if until and status.standing == "paused" else ""),
+        state_cell(
+            status.standing,
+            status.standing + (f" until {until:%Y-%m-%d %H:%M:%S}" if until and status.standing == "paused" else ""),
+        ),
     )

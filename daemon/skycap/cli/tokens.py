@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from skycap.cli.options import config_option
-from skycap.cli.output import json_option, print_json, print_table
+from skycap.cli.output import answer, json_option, print_json, print_table
 from skycap.errors import ConfigurationError
 from skycap.http.scopes import Scope
 
@@ -36,7 +36,15 @@ def tokens() -> None:
 @click.option("--rate", help="Requests that a daemon takes with it, as 100/1s; else as http.token_rate says.")
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="The day (UTC) from which it is no longer taken.")
 @click.option("--file", "file", type=_FILE, help="The tokens file, which gets its table; it is made if not there.")
-def new(name: str, scopes: tuple[str, ...], rate: str | None, expires: datetime | None, file: Path | None) -> None:
+@json_option
+def new(
+    name: str,
+    scopes: tuple[str, ...],
+    rate: str | None,
+    expires: datetime | None,
+    file: Path | None,
+    as_json: bool,
+) -> None:
     """Make the token NAME. It is printed this once: only its hash is kept.
 
     Without --file the table to append to the tokens file (http.tokens_file) is printed, too.
@@ -47,11 +55,10 @@ def new(name: str, scopes: tuple[str, ...], rate: str | None, expires: datetime 
     table = _table(name, token, scopes, rate, expires)
     if file is None:
         tokens_of(table, Path("the new table"))
-        click.echo(token)
-        click.echo(f"\n{table}", nl=False)
+        answer({"name": name, "token": token, "table": table}, token, "", table.rstrip(), as_json=as_json)
         return
     _append(file, name, table)
-    click.echo(token)
+    answer({"name": name, "token": token, "file": str(file)}, token, as_json=as_json)
     click.echo(f"{file}: added {name}; running daemons take it within a second", err=True)
 
 
@@ -71,7 +78,7 @@ def list_tokens(file: Path | None, config: Path | None, as_json: bool) -> None:
         (token.name, ", ".join(sorted(token.scopes)), _rate(token), _expiry(token), len(token.digests))
         for token in found
     ]
-    print_table(("name", "scopes", "rate", "expires", "secrets"), rows)
+    print_table(("name", "scopes", "rate", "expires", "secrets"), rows, empty="the file has no token")
 
 
 def _configured_file(config: Path | None) -> Path:

@@ -43,6 +43,10 @@ _VERBS = {
 }
 
 
+_BROKEN_PIPE = 1
+"""What click leaves with when whoever reads our output has seen enough; to us that is no failure."""
+
+
 @click.group(cls=Verbs, verbs=_VERBS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="skycap", message="skycap %(version)s")
 @click.pass_context
@@ -65,6 +69,10 @@ def _run(arguments: Sequence[str]) -> int:
         return failures.tell(error, as_json="--json" in arguments)
     except click.Abort:
         return Exit.INTERRUPTED
+    except SystemExit as leaving:
+        if leaving.code != _BROKEN_PIPE:
+            raise
+        return Exit.DONE
     except BrokenPipeError:
         # Whoever read our output has seen enough; keep Python from complaining about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -39,6 +39,7 @@ _VERBS = {
     "config": ("skycap.cli.config:config", "Show the configuration, or its commented reference."),
     "outbox": ("skycap.cli.outbox:outbox", "Show the jobs that were enqueued in SQL, and replay them."),
     "cache": ("skycap.cli.cache:cache", "Show what the cache does, and have it forget."),
+    "completion": ("skycap.cli.completion:completion", "Print a shell's completion script."),
     "db": ("skycap.cli.db:db", "Bring skycap's own tables up to date, and keep the backend's fast."),
 }
 

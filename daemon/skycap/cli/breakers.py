@@ -14,6 +14,7 @@ import click
 from skycap.breaker import BreakerSpec
 from skycap.cli.cells import state_cell
 from skycap.cli.changes import end_of, until_text
+from skycap.cli.completing import breaker_names
 from skycap.cli.installation import connected_link, settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import answer, json_option, print_json, print_table
@@ -43,7 +44,7 @@ def list_breakers(config: Path | None, as_json: bool) -> None:
 
 
 @breakers.command("open")
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=breaker_names)
 @click.option("--for", "duration", type=DURATION, metavar="DURATION", help="10m, 2h; else until it is reset.")
 @config_option
 @json_option
@@ -54,7 +55,7 @@ def open_breaker(name: str, duration: timedelta | None, config: Path | None, as_
 
 
 @breakers.command
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=breaker_names)
 @config_option
 @json_option
 def close(name: str, config: Path | None, as_json: bool) -> None:
@@ -64,7 +65,7 @@ def close(name: str, config: Path | None, as_json: bool) -> None:
 
 
 @breakers.command
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=breaker_names)
 @config_option
 @json_option
 def reset(name: str, config: Path | None, as_json: bool) -> None:

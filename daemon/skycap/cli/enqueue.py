@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from skycap.cli.completing import kind_names
 from skycap.cli.failures import told_address
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option, fields_of, plugins_dir_option
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command
-@click.argument("kind")
+@click.argument("kind", shell_complete=kind_names)
 @click.option("--payload", default="{}", metavar="JSON|@FILE", help="The payload, or a file that holds it.")
 @click.option("--delay", type=DURATION, metavar="DURATION", help="Run it this much later: 90 (seconds), 15m, 2h, 7d.")
 @click.option("--at", type=MOMENT, metavar="TIME", help="Run it at this time: 2026-11-24T08:00+03:00.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from skycap.cli.completing import queue_names
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
 
@@ -25,7 +26,7 @@ _NOTHING_YET = "0-0"
 
 
 @click.command
-@click.argument("names", metavar="[QUEUE]…", nargs=-1)
+@click.argument("names", metavar="[QUEUE]…", nargs=-1, shell_complete=queue_names)
 @click.option("--job", "job_id", metavar="ID", help="Only of this job.")
 @click.option("--last", default=0, type=click.IntRange(0, 10_000), metavar="N", help="Print the newest N first.")
 @config_option

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from skycap.cli.changes import end_of, until_text
+from skycap.cli.completing import kind_names
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import answer, json_option, print_json, print_table
@@ -61,7 +62,7 @@ def list_kinds(config: Path | None, as_json: bool, json_schema: bool, typescript
 
 
 @kinds.command
-@click.argument("kind")
+@click.argument("kind", shell_complete=kind_names)
 @click.option("--for", "duration", type=DURATION, metavar="DURATION", help="10m, 2h; else until it is resumed.")
 @config_option
 @json_option
@@ -73,7 +74,7 @@ def pause(kind: str, duration: timedelta | None, config: Path | None, as_json: b
 
 
 @kinds.command
-@click.argument("kind")
+@click.argument("kind", shell_complete=kind_names)
 @config_option
 @json_option
 def resume(kind: str, config: Path | None, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skycap.cli.changes import LIMIT_PART, end_of, figures_of, figures_text, until_text
+from skycap.cli.completing import limit_names
 from skycap.cli.installation import connected_link, settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import answer, json_option, print_json, print_table
@@ -44,7 +45,7 @@ def list_limits(config: Path | None, as_json: bool) -> None:
 
 
 @limits.command("set")
-@click.argument("name", metavar="LIMIT")
+@click.argument("name", metavar="LIMIT", shell_complete=limit_names)
 @click.option("--rate", type=Typed("rate", or_none(rate_of)), metavar="5/1s|none", help="So many starts in a time.")
 @click.option(
     "--concurrency",
@@ -65,7 +66,7 @@ def set_limit(
 
 
 @limits.command
-@click.argument("name", metavar="LIMIT")
+@click.argument("name", metavar="LIMIT", shell_complete=limit_names)
 @config_option
 @json_option
 def reset(name: str, config: Path | None, as_json: bool) -> None:
@@ -75,7 +76,7 @@ def reset(name: str, config: Path | None, as_json: bool) -> None:
 
 
 @limits.command
-@click.argument("gate", metavar="LIMIT[:VALUE]")
+@click.argument("gate", metavar="LIMIT[:VALUE]", shell_complete=limit_names)
 @click.option("--for", "duration", type=DURATION, metavar="DURATION", help="5m, 2h; else until it is released.")
 @config_option
 @json_option
@@ -87,7 +88,7 @@ def hold(gate: str, duration: timedelta | None, config: Path | None, as_json: bo
 
 
 @limits.command
-@click.argument("gate", metavar="LIMIT[:VALUE]")
+@click.argument("gate", metavar="LIMIT[:VALUE]", shell_complete=limit_names)
 @config_option
 @json_option
 def release(gate: str, config: Path | None, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skycap.cli.completing import kind_names
 from skycap.cli.options import config_option, fields_of, plugins_dir_option
 from skycap.cli.output import json_option, print_json, print_table
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command
-@click.argument("kind", required=False)
+@click.argument("kind", required=False, shell_complete=kind_names)
 @click.option(
     "--sample", "name", metavar="NAME", help="Which sample of KIND; else its first, or the nearest to --payload."
 )

@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
+from skycap.cli.completing import kind_names, queue_names
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -34,8 +36,8 @@ def filter_options(command: _F) -> _F:
     """``--queue``, ``--kind`` and ``--tag``: which jobs."""
     for option in (
         click.option("--tag", help="Only jobs with this tag."),
-        click.option("--kind", help="Only this kind."),
-        click.option("--queue", help="Only this queue."),
+        click.option("--kind", shell_complete=kind_names, help="Only this kind."),
+        click.option("--queue", shell_complete=queue_names, help="Only this queue."),
     ):
         command = option(command)
     return command

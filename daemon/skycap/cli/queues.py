@@ -13,6 +13,7 @@ import click
 
 from skycap.cli.cells import state_cell
 from skycap.cli.changes import changes_of, gate_text, names_of_parts, parts_of
+from skycap.cli.completing import queue_names
 from skycap.cli.documents import document_of
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
@@ -43,7 +44,7 @@ def list_queues(config: Path | None, as_json: bool) -> None:
 
 
 @queues.command
-@click.argument("name", metavar="QUEUE")
+@click.argument("name", metavar="QUEUE", shell_complete=queue_names)
 @config_option
 @json_option
 def pause(name: str, config: Path | None, as_json: bool) -> None:
@@ -53,7 +54,7 @@ def pause(name: str, config: Path | None, as_json: bool) -> None:
 
 
 @queues.command
-@click.argument("name", metavar="QUEUE")
+@click.argument("name", metavar="QUEUE", shell_complete=queue_names)
 @config_option
 @json_option
 def resume(name: str, config: Path | None, as_json: bool) -> None:
@@ -63,7 +64,7 @@ def resume(name: str, config: Path | None, as_json: bool) -> None:
 
 
 @queues.command("set")
-@click.argument("name", metavar="QUEUE")
+@click.argument("name", metavar="QUEUE", shell_complete=queue_names)
 @click.option(
     "--fleet-concurrency",
     type=Typed("count", or_none(count_of("fleet_concurrency"))),
@@ -118,7 +119,7 @@ def set_queue(name: str, config: Path | None, as_json: bool, **options: Any) -> 
 
 
 @queues.command
-@click.argument("name", metavar="QUEUE")
+@click.argument("name", metavar="QUEUE", shell_complete=queue_names)
 @click.argument("parts", metavar="[NAME]…", nargs=-1)
 @config_option
 @json_option

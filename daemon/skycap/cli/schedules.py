@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skycap.cli.cells import state_cell
+from skycap.cli.completing import schedule_names
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option
 from skycap.cli.output import answer, json_option, print_json, print_table
@@ -41,7 +42,7 @@ def list_schedules(config: Path | None, as_json: bool) -> None:
 
 
 @schedules.command
-@click.argument("name", metavar="SCHEDULE")
+@click.argument("name", metavar="SCHEDULE", shell_complete=schedule_names)
 @click.option("--for", "duration", type=DURATION, metavar="10m", help="Only for so long.")
 @config_option
 @json_option
@@ -54,7 +55,7 @@ def pause(name: str, duration: timedelta | None, config: Path | None, as_json: b
 
 
 @schedules.command
-@click.argument("name", metavar="SCHEDULE")
+@click.argument("name", metavar="SCHEDULE", shell_complete=schedule_names)
 @config_option
 @json_option
 def resume(name: str, config: Path | None, as_json: bool) -> None:
@@ -64,7 +65,7 @@ def resume(name: str, config: Path | None, as_json: bool) -> None:
 
 
 @schedules.command
-@click.argument("name", metavar="SCHEDULE")
+@click.argument("name", metavar="SCHEDULE", shell_complete=schedule_names)
 @click.option("--tick", is_flag=True, help="Only the latest tick that is due, and only if the fleet has not had it.")
 @config_option
 @json_option

@@ -27,13 +27,14 @@ from skycap.intake import Intake
 from skycap.request_document import RequestDocument
 from skycap.services.migrations import migrate
 from skycap.settings import load_settings
+from tests.support.commands import commands_of
 from tests.support.redis_users import RULE_OF_DAEMONS, RULE_OF_PRODUCERS
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = sorted(
     [
-        *(ROOT / "README.md", ROOT / "config" / "CHECKS.md", ROOT / "daemon" / "CONTRACT.md"),
-        ROOT / "tests" / "vectors" / "README.md",
+        *(ROOT / "README.md", ROOT / "config" / "CHECKS.md", ROOT / "daemon" / "CLI.md"),
+        *(ROOT / "daemon" / "CONTRACT.md", ROOT / "tests" / "vectors" / "README.md"),
         *ROOT.glob("*/README.md"),
         *ROOT.glob("plugins/*/README.md"),
         *ROOT.glob("config/*/*.md"),
@@ -182,6 +183,13 @@ def test_commands_of_skycap_exist_with_their_options(snippet: Snippet) -> None:
         if not words or Path(words[0]).name != "skycap" or words[1:2] == ["test"]:
             continue
         _parse(skycap, words[1:])
+
+
+def test_every_command_has_an_example() -> None:
+    typed = [line[2:] for line in (ROOT / "daemon" / "CLI.md").read_text().splitlines() if line.startswith("$ ")]
+    shown = {f"{line} " for line in typed}
+    paths = [f"skycap {path} " for path, _ in commands_of(skycap)]
+    assert [path for path in paths if not any(line.startswith(path) for line in shown)] == []
 
 
 @of("console")

@@ -26,7 +26,8 @@ OFFERED = {
         autoload -U compinit; compinit -u -D
         source <(skycap completion zsh)
         [[ $_comps[skycap] == _skycap_completion ]] || exit 1
-        _arguments() { : }; _describe() { print -l -- ${(P)3%%:*} }; compadd() { local last=$@[-1]; print -l -- ${(P)last} }
+        _arguments() { : }; _describe() { print -l -- ${(P)3%%:*} }
+        compadd() { local last=$@[-1]; print -l -- ${(P)last} }
         words=(skycap ${(z)1}); [[ $1 == *" " ]] && words+=("")
         CURRENT=$#words
         _skycap_completion

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-import click
 
 from skycap.cli import skycap as root
 from skycap.services.migrations import migrate
-from tests.support.commands import command
+from tests.support.commands import command, commands_of
 from tests.support.daemons import Site
 from tests.support.daemons import skycap as process
 
@@ -103,27 +102,16 @@ FREE_FORM = {
 """Members, and commands, whose names are somebody else's."""
 
 
-def _leaves(group: click.Command = root, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    if not isinstance(group, click.Group):
-        yield " ".join(path), group
-        return
-    if group.invoke_without_command:
-        yield " ".join(path), group
-    context = click.Context(group)
-    for name in group.list_commands(context):
-        found = group.get_command(context, name)
-        assert found is not None
-        yield from _leaves(found, (*path, name))
-
-
 def test_every_command_that_prints_has_json() -> None:
-    without = {path for path, leaf in _leaves() if not any("--json" in parameter.opts for parameter in leaf.params)}
+    without = {
+        path for path, leaf in commands_of(root) if not any("--json" in parameter.opts for parameter in leaf.params)
+    }
     assert without <= PRINTS_NO_DOCUMENT.keys()
 
 
 def test_every_command_is_called_here_or_elsewhere() -> None:
     known = CALLS.keys() | PRINTS_NO_DOCUMENT.keys() | TESTED_ELSEWHERE.keys()
-    assert {path for path, _ in _leaves() if not path.startswith(WITH_TESTS_OF_THEIR_OWN)} - known == set()
+    assert {path for path, _ in commands_of(root) if not path.startswith(WITH_TESTS_OF_THEIR_OWN)} - known == set()
 
 
 async def test_every_document_parses_and_is_in_camel_case(redis_url: str, database_url: str, tmp_path: Path) -> None:

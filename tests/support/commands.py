@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -23,6 +24,20 @@ async def command(*arguments: str | Path) -> Finished:
     done = await asyncio.to_thread(CliRunner().invoke, skycap, list(map(str, arguments)), standalone_mode=False)
     problem = _problem(done)
     return Finished(code=_code(done), out=done.stdout, err=done.stderr + problem)
+
+
+def commands_of(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by what one types after ``skycap``."""
+    if not isinstance(group, click.Group):
+        yield " ".join(path), group
+        return
+    if group.invoke_without_command:
+        yield " ".join(path), group
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None
+        yield from commands_of(found, (*path, name))
 
 
 def _code(done: Result) -> int:

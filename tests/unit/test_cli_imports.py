@@ -51,7 +51,7 @@ def _heavy_modules_of(script: str, *arguments: str) -> set[str]:
         check=True,
         env=CLEAN | {"SKYCAP_REDIS_URL": "unix:///nowhere.sock", "SKYCAP_DATABASE_URL": "postgresql://u@127.0.0.1:1/d"},
     )
-    return _HEAVY & set(done.stdout.splitlines()[-1].split())
+    return set(done.stdout.splitlines()[-1].split()) & _HEAVY
 
 
 def test_no_help_loads_what_its_command_does() -> None:

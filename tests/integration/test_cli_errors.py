@@ -44,6 +44,7 @@ DATABASE = "postgresql://skycap:***@127.0.0.1:1/travel"
         ("mail ledger", 69, f"database: Connection refused; is it running, and is {DATABASE} right?"),
         ("db report", 69, f"database: Connection refused; is it running, and is {DATABASE} right?"),
         ("db migrate", 69, f"and is {DATABASE} right?"),
+        ("queues list --config /proc/self/mem", 78, "/proc/self/mem: cannot be read (Input/output error)"),
         ("queues list --config /nowhere.toml", 78, "/nowhere.toml: there is no such file; correct --config"),
     ],
 )

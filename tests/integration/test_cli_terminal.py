@@ -9,6 +9,7 @@ import pty
 import struct
 import sys
 import termios
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,11 @@ import pytest
 
 from skycap import AsyncClient
 from skycap.cli.cells import width_of
+from skycap.cli.progress import working
 from skycap.engine.queue import DeadOnArrival, NewJob
 from skycap.outcome import DeadReason
 from tests.support.daemons import CLEAN, Site, skycap
-from tests.support.workers import Note
+from tests.support.workers import Note, eventually
 
 GREEN = "\x1b[32mloaded\x1b[0m"
 PLAIN = {name: value for name, value in CLEAN.items() if name not in {"NO_COLOR", "FORCE_COLOR", "COLUMNS"}}
@@ -68,6 +70,31 @@ async def test_long_work_shows_on_a_terminal_how_far_it_is(redis_url: str, tmp_p
     assert redriven.split() == ["{", '"redriven":', "200,", '"missing":', "[]", "}"]
     assert "redriving" in shown
     assert "200/200" in shown
+
+
+async def test_work_of_unknown_length_says_how_long_it_takes_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = pty.openpty()
+    os.set_blocking(ours, False)
+    shown = ""
+
+    async def is_shown(text: str) -> bool:
+        nonlocal shown
+        with suppress(BlockingIOError):
+            shown += os.read(ours, 65536).decode()
+        return text in shown
+
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setenv("TERM", "xterm")
+        async with working("replaying") as say:
+            await eventually(lambda: is_shown("replaying, "))
+            say("copying: 2,000 rows")
+            await eventually(lambda: is_shown("copying: 2,000 rows, "))
+        await eventually(lambda: is_shown("rows, "))
+        assert shown.endswith("\r\x1b[K")
+    os.close(ours)
 
 
 async def _run(

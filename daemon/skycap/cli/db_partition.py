@@ -122,7 +122,8 @@ class _Work:
 
     def _show(self, standing: Standing | None) -> None:
         if self._as_json:
-            print_json(None if standing is None else document_of(standing))
+            how_far = {"step": None} if standing is None else document_of(standing)
+            print_json({"table": self._table, **how_far})
         elif standing is None:
             click.echo(f"no conversion of {self._table} is under way")
         else:

@@ -82,6 +82,8 @@ def remove(address: str, config: Path | None, as_json: bool) -> int:
     removed = asyncio.run(_remove(settings_of(config), recipient))
     shown = recipient[:HASH_SHOWN]
     if removed is None:
+        if as_json:
+            print_json({"recipientHash": recipient, "isListed": False, "since": None, "reason": None})
         click.echo(f"{shown} is not on the list", err=True)
         return Exit.NOT_DONE
     answer(

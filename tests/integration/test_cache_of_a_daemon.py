@@ -105,13 +105,13 @@ async def test_handlers_keep_values_and_endpoints_and_commands_say_how_often(sit
         printed = (await command("cache", "stats", "--config", site.config)).out
         assert printed.splitlines() == [
             "namespace  hits  misses  hit rate  loads  errors",
-            "hotel      4     1       80.0%     1      0",
+            "hotel         4       1     80.0%      1       0",
             "",
             "asked for most lately  times",
-            "hotel:1                5",
+            "hotel:1                    5",
         ]
         none = await command("cache", "stats", "--namespace", "tour", "--keys", "0", "--config", site.config)
-        assert none.out.splitlines()[1:] == ["tour       0     0       -         0      0"]
+        assert none.out.splitlines()[1:] == ["tour          0       0  -             0       0"]
 
         for words, document in (
             (("delete", "hotel:1", "hotel:2"), {"deleted": ["hotel:1", "hotel:2"]}),

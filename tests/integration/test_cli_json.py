@@ -95,6 +95,8 @@ CALLS = {
 NOT_DONE = {"db partition", "mail ledger mark-sent"}
 """These say by their exit code that there was nothing to do."""
 WITHOUT_CONFIG = {"config reference", "config signing-key", "plugins new", "tokens new"}
+CHANGES_ITS_PROCESS = {"plugins list"}
+"""It quietens the log, which would stay so for all other tests."""
 FREE_FORM = {
     *("payload", "schema", "result", "namespaces", "changed", "plugins", "settings"),
     *("config show", "config reference"),
@@ -124,7 +126,8 @@ async def test_every_document_parses_and_is_in_camel_case(redis_url: str, databa
     for path, arguments in CALLS.items():
         words = [each.format(payload='{"name":"Ada"}', folder=tmp_path) for each in arguments.split()]
         where = () if path in WITHOUT_CONFIG else ("--config", config)
-        done = await command(*path.split(), *words, *where, "--json")
+        run = process if path in CHANGES_ITS_PROCESS else command
+        done = await run(*path.split(), *words, *where, "--json")
         if done.code != (1 if path in NOT_DONE else 0):
             wrong.append(f"{path}: exit {done.code}: {done.err}")
         elif path not in FREE_FORM:

@@ -12,7 +12,7 @@ import pytest
 
 from skycap import AsyncClient, JobState
 from tests.support.commands import command
-from tests.support.daemons import CLEAN, Site
+from tests.support.daemons import CLEAN, Site, skycap
 from tests.support.workers import eventually
 
 
@@ -86,13 +86,13 @@ async def test_the_list_says_which_are_broken_or_left_out_and_why(site: Site, pl
     site.extra["queues.default"] = {}
     config = site.config
     config.write_text('disabled_plugins = ["upkeep"]\n' + config.read_text())
-    found = {each["name"]: each for each in (await command("plugins", "list", "--config", config, "--json")).json}
+    found = {each["name"]: each for each in (await skycap("plugins", "list", "--config", config, "--json")).json}
     assert (found["bookings"]["state"], found["bookings"]["error"]) == ("loaded", None)
     assert found["bookings"]["kinds"] == ["send-booking-confirmation"]
     assert found["bookings"]["version"]
     assert (found["broken"]["state"], "nowhere_to_be_found" in found["broken"]["error"]) == ("broken", True)
     assert (found["upkeep"]["state"], found["upkeep"]["error"]) == ("left out", "disabled_plugins names it")
-    table = (await command("plugins", "list", "--config", config)).out
+    table = (await skycap("plugins", "list", "--config", config)).out
     assert "disabled_plugins names it" in table
 
 

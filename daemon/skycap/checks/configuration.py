@@ -11,7 +11,8 @@ from skycap.checks.group import Group
 from skycap.checks.installation import Installation
 from skycap.contradictions import refuse_contradictions
 from skycap.errors import ConfigurationError
-from skycap.http.tokens import Scope, Token, read_tokens
+from skycap.http.scopes import Scope
+from skycap.http.tokens import Token, read_tokens
 from skycap.settings import InvalidSettings
 
 

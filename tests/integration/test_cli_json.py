@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import asyncpg
 
@@ -156,12 +156,12 @@ async def _prepare(database_url: str) -> None:
         await connection.close()
 
 
-def _names_not_in_camel_case(value: Any) -> Iterator[str]:
+def _names_not_in_camel_case(value: object) -> Iterator[str]:
     if isinstance(value, list):
-        for each in cast("list[Any]", value):
+        for each in cast("list[object]", value):
             yield from _names_not_in_camel_case(each)
     elif isinstance(value, dict):
-        for name, member in cast("dict[str, Any]", value).items():
+        for name, member in cast("dict[str, object]", value).items():
             if not re.fullmatch(r"[a-z][A-Za-z0-9]*", name):
                 yield name
             if name not in FREE_FORM:

@@ -16,8 +16,6 @@ HEALTH_JSON = "application/health+json"
 
 Verdict = Literal["pass", "warn", "fail"]
 
-_GRAVEST_FIRST: tuple[Verdict, ...] = ("fail", "warn", "pass")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
@@ -44,7 +42,9 @@ class Check:
 def verdict_of(checks: Sequence[Check]) -> Verdict:
     """The gravest."""
     found = {check.verdict for check in checks}
-    return next((verdict for verdict in _GRAVEST_FIRST if verdict in found), _GRAVEST_FIRST[-1])
+    if "fail" in found:
+        return "fail"
+    return "warn" if "warn" in found else "pass"
 
 
 def wants_health(request: web.Request) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -121,9 +121,12 @@ class Payload(BaseModel):
     @classmethod
     def wire_names(cls) -> Mapping[str, str]:
         """The fields' names on the wire by their names here."""
-        return _wire_names(cls)
+        names = _wire_names.get(cls)
+        if names is None:
+            names = MappingProxyType({name: field.alias or name for name, field in cls.model_fields.items()})
+            _wire_names[cls] = names
+        return names
 
 
-@cache  # each job that is enqueued asks
-def _wire_names(payload: type[Payload]) -> Mapping[str, str]:
-    return MappingProxyType({name: field.alias or name for name, field in payload.model_fields.items()})
+_wire_names: WeakKeyDictionary[type[Payload], Mapping[str, str]] = WeakKeyDictionary()
+"""Each job that is enqueued asks for them. A reload leaves the payloads of the plugins before it to be forgotten."""

@@ -9,22 +9,17 @@ from typing import Protocol
 import structlog
 from aiohttp import web
 
-from skycap.errors import ConfigurationError
 from skycap.http.access import Access, Guard
 from skycap.http.compression import compressed
 from skycap.http.errors import ErrorAnswers
 from skycap.http.guards import LocalGuard
+from skycap.http.listening import Answering, Listening
 from skycap.http.traces import traced
 
 _log = structlog.get_logger("skycap.http")
 
 _LARGEST_REQUEST_BYTES = 1024 * 1024
-_BACKLOG = 1024
-"""Connections that wait to be accepted: all clients of a daemon that restarts come back at once."""
-_KEEP_ALIVE_SECONDS = 75.0
-"""Longer than proxies keep theirs (60 s is usual), so that it is never us who closes under a request."""
-_LINGERING_SECONDS = 2.0
-"""How long the rest of a refused body is read, for the asker to see the answer."""
+_LAST_ANSWERS_SECONDS = 5.0
 
 
 class Routes(Protocol):
@@ -62,46 +57,42 @@ class HttpServer:
         )
         for each in routes:
             each.add_to(application.router)
-        for end in at_stop:
-            application.on_shutdown.append(_without_application(end))
-        self._runner = web.AppRunner(
-            application,
-            handle_signals=False,  # they are the supervisor's
-            access_log=None,  # probes ask every few seconds
-            shutdown_timeout=1,
-            auto_decompress=False,  # see bodies: within bounds
-            keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            lingering_time=_LINGERING_SECONDS,
-        )
+        self._answering = Answering(application)
+        self._at_stop = at_stop
         self._host, self._port, self._path = host, port, path
-        self.url = ""
+        self._listening: Listening | None = None
+
+    @property
+    def url(self) -> str:
+        return self._listening.url if self._listening else ""
 
     async def start(self) -> None:
         """Raises ConfigurationError when the address is taken."""
-        await self._runner.setup()
+        await self._answering.start()
+        listening = Listening(self._answering)
         try:
-            if self._path is not None:
-                await web.UnixSite(self._runner, str(self._path), backlog=_BACKLOG).start()
-                self._path.chmod(0o660)
-                self.url = f"unix:{self._path}"
-            else:
-                await web.TCPSite(self._runner, self._host, self._port, backlog=_BACKLOG).start()
-                host, port = self._runner.addresses[0][:2]
-                self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        except OSError as error:
-            await self._runner.cleanup()
-            where = self._path or f"{self._host}:{self._port}"
-            raise ConfigurationError(
-                f"http.bind: cannot listen on {where}: {error.strerror}; choose another address or stop what uses it"
-            ) from error
+            await listening.begin(host=self._host, port=self._port, path=self._path)
+        except BaseException:
+            await self._answering.stop(0)
+            raise
+        self._listening = listening
         _log.info("status endpoint listens", url=self.url)
 
+    async def take_over(self, predecessor: HttpServer) -> None:
+        """Start on the socket and the connections of another server, which from then on only ends its answers."""
+        await self._answering.start()
+        listening = self._listening = predecessor._listening
+        predecessor._listening = None
+        if listening is not None:
+            listening.answering = self._answering
+
     async def stop(self) -> None:
-        await self._runner.cleanup()
+        if self._listening is not None:
+            await self._listening.end(self._end_streams)
+        else:
+            await self._end_streams()
+        await self._answering.stop(_LAST_ANSWERS_SECONDS)
 
-
-def _without_application(end: Callable[[], Awaitable[None]]) -> Callable[[web.Application], Awaitable[None]]:
-    async def call(_application: web.Application) -> None:
-        await end()
-
-    return call
+    async def _end_streams(self) -> None:
+        for end in self._at_stop:
+            await end()

@@ -1,4 +1,7 @@
-"""Builds the parts of one daemon from its settings, and joins them; nothing here connects or runs yet."""
+"""Builds the parts of one daemon from its settings, and joins them; nothing here connects or runs yet.
+
+It needs no event loop: a reload does it on another thread.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from skycap.engine.broker import QueueBroker
 from skycap.engine.fleet import Fleet, Slots
 from skycap.engine.queue import Queue
 from skycap.engine.taskiq_results import result_backend
-from skycap.errors import ConfigurationError
+from skycap.errors import ConfigurationError, TemplateFailed
 from skycap.http.bodies import Bodies
 from skycap.http.breakers import BreakerRoutes, BreakerStatuses
 from skycap.http.cache import CacheRoutes, fleet_figures
@@ -70,6 +73,7 @@ if TYPE_CHECKING:
     from skycap.job_type import JobType
     from skycap.maintenance.outbox import OutboxRelay
     from skycap.observe.meters import Meters
+    from skycap.observe.pulse import Pulse
     from skycap.registry import Registry
     from skycap.services.admin_mail import AdminMail
     from skycap.services.cache import CacheService
@@ -103,6 +107,7 @@ class Daemon:
     templates: Templates | None
     worker: Worker
     meters: Meters
+    executor: Executor
     loop_monitor: LoopMonitor
     clock: Clock
     presence: PresenceTeller
@@ -110,6 +115,23 @@ class Daemon:
     outbox: OutboxRelay | None
     alerts: AlertWatch | None
     http: HttpServer | None
+
+    @property
+    def left_out(self) -> list[str]:
+        """What is broken, each in one line; the rest works without it."""
+        broken = [
+            f"plugin {plugin.name} ({plugin.origin}) failed: {plugin.error}; mend it, or name it in disabled_plugins"
+            for plugin in self.registry.plugins
+            if plugin.error
+        ]
+        overrides = self.templates.refused.items() if self.templates else ()
+        return [*broken, *(f"mail.templates_dir: {problem}" for _, problem in overrides)]
+
+    @property
+    def pulses(self) -> tuple[Pulse, ...]:
+        """Of the loops beside the worker's."""
+        others = [each.pulse for each in (self.outbox, self.alerts) if each is not None]
+        return (*self.clock.pulses, *others)
 
 
 def assemble(settings: Settings) -> Daemon:
@@ -129,7 +151,10 @@ def assemble(settings: Settings) -> Daemon:
     fleet_queues = queues(broker.link, settings, registry)
     breakers = _breakers(settings, registry, broker.link, fleet_queues)
     http_client = _http_client(settings, breakers)
-    mail = _mail(settings, registry, database, smtp, link=broker.link, breaker=breakers["email"], meters=meters)
+    templates = _templates(settings, registry, sends_mail=database is not None and smtp is not None)
+    mail = _mail(
+        settings, registry, templates, database, smtp, link=broker.link, breaker=breakers["email"], meters=meters
+    )
     tables = AbsentTables(registry.job_types, database.stateless if database else None)
     executor = Executor(
         registry=registry,
@@ -212,9 +237,10 @@ def assemble(settings: Settings) -> Daemon:
         breakers=breakers,
         http_client=http_client,
         smtp=smtp,
-        templates=mail.pages if mail else None,
+        templates=templates,
         worker=worker,
         meters=meters,
+        executor=executor,
         loop_monitor=loop_monitor,
         clock=clock,
         presence=presence,
@@ -338,9 +364,20 @@ class _Mail:
     subscriptions: Subscriptions
 
 
+def _templates(settings: Settings, registry: Registry, *, sends_mail: bool) -> Templates | None:
+    """Those of plugins are checked wherever there are any."""
+    if not registry.template_loaders() and not sends_mail:
+        return None
+    try:
+        return templates_of(settings, registry)
+    except TemplateFailed as error:
+        raise ConfigurationError(str(error)) from error
+
+
 def _mail(
     settings: Settings,
     registry: Registry,
+    templates: Templates | None,
     database: DatabasePool | None,
     smtp: SmtpPool | None,
     *,
@@ -348,10 +385,7 @@ def _mail(
     breaker: FleetBreaker,
     meters: Meters,
 ) -> _Mail | None:
-    if not registry.template_loaders() and (database is None or smtp is None):
-        return None
-    templates = templates_of(settings, registry)
-    if database is None or smtp is None:
+    if database is None or smtp is None or templates is None:
         return None
     from skycap.services.admin_mail import AdminMail
 

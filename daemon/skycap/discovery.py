@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +21,8 @@ from skycap.plugin import Plugin
 from skycap.registry import LoadedPlugin, Registry
 
 _log = structlog.get_logger("skycap.discovery")
+
+_FOLDERS_PACKAGE = "skycap_plugins_dir"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +87,16 @@ def _file(file: Path) -> _Candidate:
     return _Candidate(name=file.stem.replace("_", "-"), origin=str(file), version="", load=lambda: _import_file(file))
 
 
+class _SourceLoader(SourceFileLoader):
+    """Compiles the file each time: bytecode is told apart by seconds, in which an admin may have changed the file."""
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        raise OSError(f"no bytecode of {path} is wanted")
+
+
 def _import_file(file: Path) -> ModuleType:
-    name = f"skycap_plugins_dir.{file.stem}"
-    spec = importlib.util.spec_from_file_location(name, file)
+    name = f"{_FOLDERS_PACKAGE}.{file.stem}"
+    spec = importlib.util.spec_from_file_location(name, file, loader=_SourceLoader(name, str(file)))
     if spec is None or spec.loader is None:
         raise ImportError(f"{file} is no Python module")
     module = importlib.util.module_from_spec(spec)
@@ -102,6 +113,29 @@ def _left_out(candidate: _Candidate, choice: PluginChoice) -> LoadedPlugin:
         version=candidate.version,
         error="disabled_plugins names it" if is_disabled else "load_plugins does not name it",
     )
+
+
+@contextmanager
+def imported_anew() -> Generator[None]:
+    """Inside this, plugins are imported as they are on disk now. Modules are as before if it raises.
+
+    A plugin is the whole package that it is in; other packages that it uses stay as they are, and so does skycap.
+    """
+    importlib.invalidate_caches()
+    packages = {entry_point.module.partition(".")[0] for entry_point in entry_points(group=PROJECT)}
+    packages = (packages | {_FOLDERS_PACKAGE}) - {PROJECT}
+    before = _without_modules_of(packages)
+    try:
+        yield
+    except BaseException:
+        _without_modules_of(packages)
+        sys.modules.update(before)
+        raise
+
+
+def _without_modules_of(packages: set[str]) -> dict[str, ModuleType]:
+    names = [name for name in list(sys.modules) if name.partition(".")[0] in packages]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def _load_one(candidate: _Candidate, choice: PluginChoice, registry: Registry) -> None:

@@ -28,7 +28,7 @@ import uvloop
 from skycap.assembly import assemble
 from skycap.observe import logs
 from skycap.settings import load_settings
-from skycap.supervisor import supervise
+from skycap.supervisor.life import supervise
 from tests.support.daemons import CLEAN
 
 _LOADED_ONCE = ("skycap.services.mailer", "skycap.services.templates", "skycap.services.migrations")
@@ -320,7 +320,7 @@ def _serve(order: Order, lives: int) -> None:
         loop = runner.get_loop()
         loop.set_task_factory(watch.task)
         loop.add_reader(lives, lambda: os._exit(1))
-        runner.run(supervise(assemble(settings)))
+        runner.run(supervise(lambda: assemble(settings)))
 
 
 if __name__ == "__main__":

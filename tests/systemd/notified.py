@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -33,11 +33,18 @@ class NotifiedDaemon:
 
     async def hears(self, name: str, value: str | None = None) -> Notification:
         """The next notification that sets ``name`` (to ``value``)."""
+        return await self._next(lambda said: name in said and value in {None, said[name]})
+
+    async def says(self, beginning: str) -> Notification:
+        """The next status that begins so."""
+        return await self._next(lambda said: said.get("STATUS", "").startswith(beginning))
+
+    async def _next(self, is_meant: Callable[[Notification], bool]) -> Notification:
         async with asyncio.timeout(PATIENCE.total_seconds()):
             while True:
                 for said in self.heard[self._heeded :]:
                     self._heeded += 1
-                    if name in said and value in {None, said[name]}:
+                    if is_meant(said):
                         return said
                 self._news.clear()
                 await self._news.wait()

@@ -82,20 +82,7 @@ def test_one_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a/mail/body.txt.j2").write_bytes(b"\xff\xfe")
     with capture_logs() as logs:
         templates = stocked(tmp_path, {})
-    assert [name for name, _ in refused(logs)] == ["a/mail/body.txt.j2"]
-    assert text(templates) == "shipped\n"
-
-
-def test_a_reload_takes_what_works_and_only_that(tmp_path: Path) -> None:
-    templates = stocked(tmp_path, {"a/mail/body.txt.j2": "first"})
-    put(tmp_path, {"a/mail/body.txt.j2": "second"})
-    assert text(templates) == "first\n"
-    templates.reload()
-    assert text(templates) == "second\n"
-    put(tmp_path, {"a/mail/body.txt.j2": "{{ broken"})
-    with capture_logs() as logs:
-        templates.reload()
-    assert len(refused(logs)) == 1
+    assert [name for name, _ in refused(logs)] == [*templates.refused] == ["a/mail/body.txt.j2"]
     assert text(templates) == "shipped\n"
 
 

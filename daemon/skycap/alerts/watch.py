@@ -20,6 +20,7 @@ from skycap.context import Log
 from skycap.engine.alarms import Alarms, AlarmTimes, ClaimedNotice, Observation
 from skycap.engine.link import Link
 from skycap.errors import Unavailable
+from skycap.observe.pulse import Pulse
 from skycap.settings.alerts import AlertRules, AlertSettings
 
 _log: Log = structlog.get_logger("skycap.alerts")
@@ -29,6 +30,9 @@ LEASE = timedelta(minutes=2)
 
 OF_THE_LEASE = 0.75
 """What a way may take of it: the rest is for confirming it."""
+
+_LONGEST_LOOK = timedelta(minutes=1)
+"""All that is looked at has a time limit of its own."""
 
 _GRACE_LOOKS = 3
 """A daemon that has not looked for so many intervals sees nothing any more."""
@@ -67,12 +71,14 @@ class AlertWatch:
         self._own_tries = 0
         self._own_delivered: frozenset[str] = frozenset()
         self._own_next = timedelta(0)
+        self.pulse = Pulse("alerts", every=interval + _LONGEST_LOOK)
         self._telling: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Look until cancelled. What is just being told then is told by another daemon."""
         try:
             while True:
+                self.pulse.beat()
                 try:
                     await self.look()
                 except Exception as error:  # noqa: BLE001 - a daemon works on without its alarms, and they try again

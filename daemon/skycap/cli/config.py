@@ -12,12 +12,13 @@ import click
 
 from skycap.cli.options import config_option
 from skycap.cli.output import answer, json_option, print_json, print_table
+from skycap.exits import Exit
 from skycap.signing import Signer
 
 
 @click.group
 def config() -> None:
-    """Show the configuration, or its commented reference."""
+    """Show or check the configuration, or print its commented reference."""
 
 
 @config.command("show")
@@ -34,6 +35,24 @@ def show_config(config: Path | None, as_json: bool) -> None:
         return
     rows = [(key, json.dumps(value, ensure_ascii=False), settings.origin(key)) for key, value in _leaves(values)]
     print_table(("key", "value", "from"), rows)
+
+
+@config.command("check")
+@config_option
+@json_option
+def check_config(config: Path | None, as_json: bool) -> int:
+    """Check settings, plugins and templates as a reload would, without a server; 78 and a line if one is wrong."""
+    from skycap.assembly import assemble
+    from skycap.observe import logs
+    from skycap.settings import load_settings
+    from skycap.supervisor.renewal import refuse_what_is_left_out
+
+    logs.configure(level="critical", style="console")  # what is wrong is the one line
+    daemon = assemble(load_settings(config))
+    refuse_what_is_left_out(daemon)
+    plugins = [plugin.name for plugin in daemon.registry.plugins]
+    answer({"plugins": plugins}, f"nothing is wrong; plugins: {', '.join(plugins)}", as_json=as_json)
+    return Exit.DONE
 
 
 @config.command("reference")

@@ -8,7 +8,6 @@ import click
 
 from skycap.cli.loading import uncollected
 from skycap.cli.options import config_option
-from skycap.exits import Exit
 from skycap.observe import logs
 
 
@@ -30,5 +29,4 @@ def run(config: Path | None, embedded: bool, plugins_dir: Path | None) -> int:
     with uncollected():
         # Only now: a mistake in the settings is told in half the time that loading the daemon takes.
         from skycap.cli.serve import serve
-    serve(settings, config, overrides, embedded=embedded)
-    return Exit.DONE
+    return serve(settings, config, overrides, embedded=embedded)

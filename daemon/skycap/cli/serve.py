@@ -16,29 +16,28 @@ from skycap.assembly import assemble
 from skycap.errors import ConfigurationError
 from skycap.exits import Exit
 from skycap.settings import Settings, load_settings
-from skycap.supervisor import supervise
+from skycap.supervisor.life import supervise
 from skycap.telemetry import telemetry_of
 
 _TIME_TO_END = timedelta(seconds=2)
 
 
-def serve(settings: Settings, config: Path | None, overrides: Mapping[str, object], *, embedded: bool) -> None:
-    """Run the daemon until it is told to stop; ``embedded`` starts the servers that ``settings`` name no address of."""
+def serve(settings: Settings, config: Path | None, overrides: Mapping[str, object], *, embedded: bool) -> Exit:
+    """Run the daemon until it ends; ``embedded`` starts the servers that ``settings`` name no address of."""
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, config, overrides, embedded=embedded))
-        _leave_stragglers_behind()
+        code = runner.run(_serve(settings, config, overrides, embedded=embedded))
+        _leave_stragglers_behind(code)
+    return code
 
 
-async def _serve(settings: Settings, config: Path | None, overrides: Mapping[str, object], *, embedded: bool) -> None:
+async def _serve(settings: Settings, config: Path | None, overrides: Mapping[str, object], *, embedded: bool) -> Exit:
     async with AsyncExitStack() as closing:
-        if embedded:
-            addresses = await _start_embedded(settings, closing)
-            settings = load_settings(config, overrides={**overrides, **addresses})
+        addresses = await _start_embedded(settings, closing) if embedded else {}
         closing.enter_context(telemetry_of(settings))
-        await supervise(assemble(settings))
+        return await supervise(lambda: assemble(load_settings(config, overrides={**overrides, **addresses})))
 
 
-def _leave_stragglers_behind() -> None:
+def _leave_stragglers_behind(code: Exit) -> None:
     """Let nothing keep the process from ending: a handler's thread, which Python would wait for, cannot be stopped.
 
     All jobs are settled or handed back by now.
@@ -46,7 +45,7 @@ def _leave_stragglers_behind() -> None:
 
     def leave() -> None:
         structlog.get_logger("skycap.serve").warning("a handler's thread goes on, and is left behind")
-        os._exit(Exit.DONE)
+        os._exit(code)
 
     timer = threading.Timer(_TIME_TO_END.total_seconds(), leave)
     timer.daemon = True

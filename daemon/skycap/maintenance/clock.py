@@ -15,6 +15,7 @@ from skycap.engine.queue import Queue
 from skycap.engine.schedule_book import Became, ScheduleBook
 from skycap.errors import ConfigurationError, PayloadTooLarge, Unavailable
 from skycap.maintenance.ticks import GRACE, Ticks, due, jitter_of, ticks_of
+from skycap.observe.pulse import Pulse
 from skycap.schedule import Schedule
 from skycap.signing import Signer
 
@@ -58,7 +59,12 @@ class Clock(BaseClient):
         super().__init__(signer=signer)
         self._why_off = why_off
         self._books = {name: ScheduleBook(queue) for name, queue in queues.items()}
+        self._pulses = {queue: Pulse(f"clock of {queue}", every=LONGEST_SLEEP) for queue in queues}
         self.schedules = {each.name: self._ticking(each) for each in schedules}
+
+    @property
+    def pulses(self) -> tuple[Pulse, ...]:
+        return tuple(self._pulses.values())
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -88,6 +94,7 @@ class Clock(BaseClient):
         """The schedules of one queue: where its Redis is away, those of the others go on."""
         misses = 0
         while True:
+            self._pulses[queue].beat()
             try:
                 sleep = await self.turn(queue)
                 misses = 0
@@ -108,6 +115,7 @@ class Clock(BaseClient):
         for each in ticking:
             for tick in due(each.schedule, each.ticks, after=known.last[each.schedule.name], now=known.now):
                 await self.decide(each.schedule.name, tick)
+                self._pulses[queue].beat()
         nexts = filter(None, (each.ticks.next_after(known.now) for each in ticking))
         passed = timedelta(seconds=loop.time() - asked)
         return min(min(nexts, default=known.now + LONGEST_SLEEP) - known.now - passed, LONGEST_SLEEP)

@@ -21,6 +21,7 @@ import structlog
 from skycap.backoff import Backoff
 from skycap.engine.batches import add_batch
 from skycap.errors import SkycapError, Unavailable
+from skycap.observe.pulse import Pulse
 
 if TYPE_CHECKING:
     from skycap.engine.queue import Queue
@@ -39,6 +40,9 @@ _LAST_BATCH_SECONDS = 2.0
 
 _PURGE_SECONDS = 60.0
 _PURGE_ROWS = 1000
+
+_LONGEST_TURN = timedelta(minutes=10)
+"""PostgreSQL may be silent for all of its time limits, one after the other, or bring its tables up to date."""
 
 _AT_A_STRETCH = 25
 """Jobs that are made before others have their turn: about a millisecond."""
@@ -77,6 +81,7 @@ class OutboxRelay:
         self._keep = keep
         self._batch = batch
         self._doorbell = doorbell
+        self.pulse = Pulse("outbox", every=poll + _LONGEST_TURN)
         self._called = asyncio.Event()
         self._full_until: dict[str, float] = {}
         self._misses = 0
@@ -136,9 +141,11 @@ class OutboxRelay:
 
     async def _relay_on_and_on(self) -> None:
         while True:
+            self.pulse.beat()
             self._called.clear()
             try:
                 while await self._relay_batch_to_its_end():
+                    self.pulse.beat()
                     self._recovered()
                     await self._purge_if_due()
                 await self._purge_if_due()

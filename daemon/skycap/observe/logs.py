@@ -68,6 +68,12 @@ def configure(*, level: str = "info", style: LogFormat = "auto", stream: TextIO 
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    set_level(level)
+
+
+def set_level(level: str) -> None:
+    """The least severe lines to write from now on."""
+    root = logging.getLogger()
     root.setLevel(level.upper())
     for name, lowest in _QUIETENED.items():
         logging.getLogger(name).setLevel(max(lowest, root.level))

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 import structlog
@@ -27,9 +27,13 @@ class Notifier:
         """Jobs are taken. ``http_url`` is for a parent that is not systemd, which ignores names that start with X_."""
         self._send("READY=1", f"STATUS={status}", f"X_SKYCAP_HTTP={http_url}")
 
-    def reloading(self) -> None:
+    def starting(self, status: str, *, within: timedelta) -> None:
+        """It is not ready yet, and may take this long without a word."""
+        self._send(f"STATUS={status}", _more_time(within))
+
+    def reloading(self, status: str) -> None:
         """A reload has begun; ``ready`` ends it."""
-        self._send("RELOADING=1")
+        self._send("RELOADING=1", f"STATUS={status}")
 
     def status(self, status: str) -> None:
         self._send(f"STATUS={status}")
@@ -39,23 +43,23 @@ class Notifier:
 
     def extend(self, duration: timedelta) -> None:
         """Ask for this much more time before the start or stop timeout hits."""
-        self._send(f"EXTEND_TIMEOUT_USEC={round(duration.total_seconds() * 1_000_000)}")
+        self._send(_more_time(duration))
 
-    async def feed_watchdog(self, is_alive: Callable[[], bool]) -> None:
-        """Feed the watchdog at half its interval for as long as ``is_alive`` says so; for ever.
+    async def feed_watchdog(self, stuck: Callable[[], Sequence[str]]) -> None:
+        """Feed the watchdog at half its interval for as long as nothing is ``stuck``, which names it; for ever.
 
-        Being able to run this coroutine proves that the event loop turns; ``is_alive`` must prove the rest.
+        Being able to run this coroutine proves that the event loop turns; ``stuck`` must tell the rest.
         """
         if self.watchdog is None:
             return
         was_alive = True
         while True:
-            alive = is_alive()
-            if alive:
+            loops = stuck()
+            if not loops:
                 self._send("WATCHDOG=1")
             elif was_alive:
-                _log.error("watchdog not fed: the worker makes no progress")
-            was_alive = alive
+                _log.error("watchdog not fed", stuck=", ".join(loops))
+            was_alive = not loops
             await asyncio.sleep(self.watchdog.total_seconds() / 2)
 
     def _send(self, *lines: str) -> None:
@@ -68,6 +72,10 @@ class Notifier:
                 outgoing.sendto(message.encode(), self._address)
             except OSError as error:
                 _log.warning("systemd did not take a notification", problem=str(error))
+
+
+def _more_time(duration: timedelta) -> str:
+    return f"EXTEND_TIMEOUT_USEC={round(duration.total_seconds() * 1_000_000)}"
 
 
 def _watchdog(environ: Mapping[str, str]) -> timedelta | None:

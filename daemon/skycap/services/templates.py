@@ -62,11 +62,10 @@ class Templates:
         self._loaders = loaders
         self._brand = brand
         self._locales = locales
-        self._overrides = overrides
-        self._inliner = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
-        self.refused: Mapping[str, str] = {}
+        self.refused: dict[str, str] = {}
         """The overrides that cannot be used, by name, and why."""
-        self._stock = self._stocked()
+        self._inliner = css_inline.CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
+        self._stock = self._stock_with_what_works_of({} if overrides is None else self._read(overrides))
 
     @property
     def overridden(self) -> int:
@@ -108,15 +107,7 @@ class Templates:
         """
         self._stock.check()
 
-    def reload(self) -> None:
-        """Take the overrides as they are now; one that cannot be used leaves what was shipped in its place."""
-        self._stock = self._stocked()
-
-    def _stocked(self) -> _Stock:
-        """With the overrides that work with all others; each of the rest is logged and left out."""
-        overrides = {} if self._overrides is None else _read(self._overrides)
-        refused: dict[str, str] = {}
-        self.refused = refused
+    def _stock_with_what_works_of(self, overrides: dict[str, str]) -> _Stock:
         while overrides:
             stock = None
             try:
@@ -125,12 +116,26 @@ class Templates:
             except TemplateFailed as error:
                 # The problem may show in a shipped template that extends the broken one.
                 name = _blamed(str(error), overrides)
-                _log.error("template override refused; the shipped one stays", template=name, problem=str(error))
-                refused[name] = str(error)
+                self._refuse(name, str(error))
                 del overrides[name]
             else:
                 return stock
         return self._stock_with({})
+
+    def _refuse(self, name: str, problem: str) -> None:
+        _log.error("template override refused; the shipped one stays", template=name, problem=problem)
+        self.refused[name] = problem
+
+    def _read(self, folder: Path) -> dict[str, str]:
+        """The templates and catalogues in ``folder``, which need not exist; one that is no text is left out."""
+        found: dict[str, str] = {}
+        for file in sorted((*folder.rglob("*.j2"), *folder.glob("locale/*.po"))):
+            name = file.relative_to(folder).as_posix()
+            try:
+                found[name] = file.read_text("utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                self._refuse(name, str(error))
+        return found
 
     def _stock_with(self, overrides: Mapping[str, str]) -> _Stock:
         loader = NamedByTemplate([DictLoader(overrides), *self._loaders] if overrides else self._loaders)
@@ -239,18 +244,6 @@ def _documents(
         source = _plain(stock.rendered(environment, f"{template}/{ATTACHMENTS}/{name}", variables))
         if source.strip():
             yield Document(filename=name.removesuffix(".j2"), source=source)
-
-
-def _read(folder: Path) -> dict[str, str]:
-    """The templates and catalogues in ``folder``, which need not exist; one that is no text is logged and left out."""
-    found: dict[str, str] = {}
-    for file in sorted((*folder.rglob("*.j2"), *folder.glob("locale/*.po"))):
-        name = file.relative_to(folder).as_posix()
-        try:
-            found[name] = file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            _log.error("template override refused; the shipped one stays", template=name, problem=str(error))
-    return found
 
 
 def _blamed(problem: str, overrides: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ class MailSettings(Section):
     templates_dir: Path = Field(
         default=Path("/etc/skycap/templates"),
         description="Files in this folder take the place of the shipped templates and catalogues of the same names; "
-        "one that cannot be used is refused, at the start and at `systemctl reload`, and the shipped one stays.",
+        "where one cannot be used, the shipped one stays at the start, and all of a `systemctl reload` is refused.",
     )
     reply_to: str | None = Field(
         default=None,

@@ -17,6 +17,7 @@ from skycap.backoff import Backoff
 from skycap.engine.queue import Claim, Queue, Settlement, Step
 from skycap.errors import Unavailable
 from skycap.observe.meters import Meters
+from skycap.observe.pulse import Pulse
 from skycap.outcome import Cancelled, HandedBack, Snoozed, Stopped
 from skycap.worker.leases import Leases
 from skycap.worker.pace import Pace
@@ -81,7 +82,9 @@ class Consumer:
         self._may_ring = asyncio.Event()
         self._draining = False
         self._is_configured = False
-        self._last_turn = self._last_try = time.monotonic()
+        self._last_turn = time.monotonic()
+        self.pulse = Pulse(f"queue {queue.name}")
+        """Of the loop, whether or not Redis answers: a restart would not bring Redis back."""
         self._misses = 0
         self._takes_back_from = 0.0
 
@@ -93,11 +96,6 @@ class Consumer:
     def since_last_turn(self) -> timedelta:
         """How long ago the loop last got an answer from Redis: the proof that it makes progress."""
         return timedelta(seconds=time.monotonic() - self._last_turn)
-
-    @property
-    def since_last_try(self) -> timedelta:
-        """How long ago the loop last turned, whether or not Redis answered: a restart would not bring Redis back."""
-        return timedelta(seconds=time.monotonic() - self._last_try)
 
     async def run(self) -> None:
         """Consume until drained; then everything that ran here is settled, or Redis could not be told."""
@@ -141,7 +139,7 @@ class Consumer:
 
     async def _turn(self) -> Step:
         self._has_news.clear()
-        self._last_try = time.monotonic()
+        self.pulse.beat()
         await self._configure_once()
         settlements, self._ended = self._ended, []
         slots, more = self._room()

@@ -95,6 +95,10 @@ class Executor:
         # Payloads are validated by their own models; taskiq runs the handler and resolves its dependencies.
         self._receiver = Receiver(broker, validate_params=False, max_async_tasks=1, run_startup=False)
 
+    def close(self) -> None:
+        """Let go of the threads that handlers run in; one that runs on ends with its handler."""
+        self._threads.shutdown(wait=False)
+
     async def run(self, claim: Claim) -> Settlement:
         """One attempt of the claimed job; whatever is wrong with it becomes an outcome."""
         try:

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import structlog
 
+from skycap.observe.pulse import Pulse
 from skycap.worker.consumer import Consumer
 
 _log = structlog.get_logger("skycap.worker")
@@ -40,8 +41,9 @@ class Worker:
         return max((consumer.since_last_turn for consumer in self._turning), default=timedelta(0))
 
     @property
-    def since_last_try(self) -> timedelta:
-        return max((consumer.since_last_try for consumer in self._turning), default=timedelta(0))
+    def pulses(self) -> tuple[Pulse, ...]:
+        """Of the consumers that are not drained: they beat whether or not Redis answers."""
+        return tuple(consumer.pulse for consumer in self._turning)
 
     @property
     def _turning(self) -> Iterator[Consumer]:

@@ -19,9 +19,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from skycap import Context, Payload, Plugin, hookimpl
-from skycap import supervisor as supervisor_module
 from skycap.backoff import fixed
 from skycap.engine.queue import Queue
+from skycap.engine.schedule_book import ScheduleBook
+from skycap.maintenance import clock as clock_module
+from skycap.observe import pulse as pulse_module
+from skycap.supervisor import life as life_module
 from skycap.worker import consumer as consumer_module
 
 TROUBLE = os.environ.get("TROUBLE", "").split()
@@ -29,8 +32,9 @@ TROUBLE = os.environ.get("TROUBLE", "").split()
 plugin = Plugin("trouble")
 
 if "hurried" in TROUBLE:  # what takes seconds takes a fraction of one, so that a test of it does, too
-    supervisor_module.STALLED_AFTER = timedelta(seconds=0.5)
-    supervisor_module.REPORT_INTERVAL = timedelta(seconds=0.1)
+    pulse_module.PATIENCE = timedelta(seconds=0.5)
+    life_module.REPORT_INTERVAL = timedelta(seconds=0.1)
+    clock_module.LONGEST_SLEEP = timedelta(seconds=0.1)
     for name, value in {"IDLE_TURN": timedelta(seconds=0.1), "_REDIS_AWAY": fixed(seconds=0.1, attempts=1)}.items():
         setattr(consumer_module, name, value)
 
@@ -64,6 +68,18 @@ async def daemon_stopping() -> None:
     if "never-stopped" in TROUBLE:
         say("stopping")
         await take_long()
+
+
+_leaked: list[bytearray] = []
+
+
+async def leak() -> None:
+    _leaked.append(bytearray(os.urandom(1)) * (40 * 1024 * 1024))
+    await asyncio.sleep(0.2)
+
+
+async def ask_for_too_much() -> None:
+    bytearray(1 << 60)
 
 
 async def do_nothing() -> None:
@@ -101,6 +117,11 @@ def is_first_time() -> bool:
 
 async def wedge_the_consumers() -> None:
     Queue.step = _never  # type: ignore[method-assign]
+    await take_a_while()
+
+
+async def wedge_the_clock() -> None:
+    ScheduleBook.known = _never  # type: ignore[method-assign]
     await take_a_while()
 
 

@@ -13,6 +13,7 @@ from skycap.settings.call_rate import CallRate
 from skycap.settings.colors import checked_color
 from skycap.settings.contacts import checked_mailbox, checked_website
 from skycap.settings.database import DatabaseAddress
+from skycap.settings.memory_size import MemorySize, memory_bytes
 from skycap.settings.section import DAY_SECONDS, Section
 
 _LIGHT_GROUND, _DARK_GROUND = "#f6f0e8", "#352b25"
@@ -241,6 +242,16 @@ class WorkerSettings(Section):
         le=720,
         description="How long a job waits for a daemon that knows its kind before it goes to the dead-letter queue.",
     )
+    max_memory: MemorySize | None = Field(
+        default=None,
+        description="A daemon that uses more drains and exits with 75, on which systemd starts it again; off = never. "
+        "If not set, 90 % of MemoryMax or MemoryHigh, where one of them is set.",
+        examples=["1GiB"],
+    )
+
+    @property
+    def max_memory_bytes(self) -> int | None:
+        return None if self.max_memory is None else memory_bytes(self.max_memory)
 
 
 class LogSettings(Section):

@@ -14,6 +14,7 @@ import structlog
 from skycap.assembly import Daemon
 from skycap.exits import Exit
 from skycap.observe.systemd import Notifier
+from skycap.supervisor.memory import memory_used_up
 from skycap.supervisor.open_files import allow_many_connections
 from skycap.supervisor.signals import Signals, heard_signals
 from skycap.supervisor.status import StatusLine
@@ -35,7 +36,8 @@ _CLOSING = timedelta(seconds=10)
 async def supervise(make: Callable[[], Daemon]) -> Exit:
     """Run a daemon until SIGTERM or SIGINT, then drain it; a second signal hands the running jobs back at once.
 
-    SIGHUP has it made anew: ``make`` reads the settings and assembles a daemon. Raises what a part that died raised.
+    SIGHUP has it made anew: ``make`` reads the settings and assembles a daemon. Returns TRY_AGAIN for a daemon that
+    has to be started again, since its memory is used up. Raises what a part that died raised.
     """
     faulthandler.enable()  # the watchdog's SIGABRT then leaves every stack in the journal
     allow_many_connections()
@@ -58,10 +60,10 @@ async def _live(succession: Succession, signals: Signals) -> Exit:
     watched = notifier.feed_watchdog(lambda: [name for each in succession.generations for name in each.stuck])
     async with _beside(watched, _report(notifier, line)):
         async with _beside(_reload(succession, notifier, line, signals)):
-            await _until_it_ends(succession, signals)
-        await _drain(succession, notifier, line)
+            why = await _until_it_ends(succession, signals)
+        await _drain(succession, notifier, line, why)
     _log.info("daemon stopped", worker=succession.daemon.id)
-    return Exit.DONE
+    return Exit.TRY_AGAIN if why else Exit.DONE
 
 
 def _say_ready(notifier: Notifier, line: StatusLine, succession: Succession) -> None:
@@ -69,25 +71,28 @@ def _say_ready(notifier: Notifier, line: StatusLine, succession: Succession) -> 
     notifier.ready(line.text(), http_url=http.url if http else "")
 
 
-async def _until_it_ends(succession: Succession, signals: Signals) -> None:
-    """Return at a stop signal. Raises what a part raised."""
+async def _until_it_ends(succession: Succession, signals: Signals) -> str:
+    """Why the daemon has to be started again; blank for a stop signal. Raises what a part raised."""
     stopped = asyncio.create_task(signals.stop.wait(), name="stop signal")
     failed = asyncio.create_task(succession.failed(), name="parts")
-    tasks = (stopped, failed)
+    used_up = asyncio.create_task(memory_used_up(lambda: succession.daemon.settings.worker), name="memory")
+    tasks = (stopped, failed, used_up)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if failed.done():
             failed.result()
+        return used_up.result() if used_up.done() and not stopped.done() else ""
     finally:
         for task in tasks:
             task.cancel()
 
 
-async def _drain(succession: Succession, notifier: Notifier, line: StatusLine) -> None:
+async def _drain(succession: Succession, notifier: Notifier, line: StatusLine, why: str) -> None:
     grace = max(generation.grace for generation in succession.generations)
     draining = asyncio.create_task(succession.drain(), name="drain")
     await asyncio.sleep(0)
     notifier.extend(grace + _CLOSING)
+    line.why_it_ends = why
     notifier.stopping(line.text())
     await draining
 

@@ -25,6 +25,7 @@ from skycap.engine.schedule_book import ScheduleBook
 from skycap.maintenance import clock as clock_module
 from skycap.observe import pulse as pulse_module
 from skycap.supervisor import life as life_module
+from skycap.supervisor import memory as memory_module
 from skycap.worker import consumer as consumer_module
 
 TROUBLE = os.environ.get("TROUBLE", "").split()
@@ -34,6 +35,7 @@ plugin = Plugin("trouble")
 if "hurried" in TROUBLE:  # what takes seconds takes a fraction of one, so that a test of it does, too
     pulse_module.PATIENCE = timedelta(seconds=0.5)
     life_module.REPORT_INTERVAL = timedelta(seconds=0.1)
+    memory_module.LOOK = timedelta(seconds=0.1)
     clock_module.LONGEST_SLEEP = timedelta(seconds=0.1)
     for name, value in {"IDLE_TURN": timedelta(seconds=0.1), "_REDIS_AWAY": fixed(seconds=0.1, attempts=1)}.items():
         setattr(consumer_module, name, value)

@@ -23,6 +23,7 @@ PRINTS_NO_DOCUMENT = {
     "top": "it is a picture that moves",
 }
 TESTED_ELSEWHERE = {
+    "config reload": "test_reload.py has a daemon for it",
     "alerts test": "test_alert_mails.py has somebody to tell",
     "demo": "test_demo.py runs it whole",
     "events": "test_cli_events.py: a document a line, for ever",

@@ -92,7 +92,13 @@ async def notified(
         listening.setblocking(False)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "skycap", "run", "--config", site.config),
-            env={**CLEAN, "NOTIFY_SOCKET": f"{folder}/notify", "TROUBLE": trouble, **_watched(watchdog)},
+            env={
+                **CLEAN,
+                "NOTIFY_SOCKET": f"{folder}/notify",
+                "RUNTIME_DIRECTORY": str(site.folder),
+                "TROUBLE": trouble,
+                **_watched(watchdog),
+            },
             cwd=site.folder,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,

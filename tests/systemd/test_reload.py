@@ -19,7 +19,7 @@ import pytest
 
 from skycap import AsyncClient, Payload
 from skycap.job import JobState
-from tests.support.daemons import Site, skycap
+from tests.support.daemons import Finished, Site, skycap
 from tests.support.redis import redis_at
 from tests.support.workers import PATIENCE, eventually
 from tests.systemd.notified import NotifiedDaemon, notified
@@ -89,6 +89,12 @@ class Running:
         ended = await self.daemon.hears("READY")
         assert 0 < int(began["MONOTONIC_USEC"]) <= int(ended["MONOTONIC_USEC"])
         return ended["STATUS"]
+
+    async def reload_by_command(self) -> Finished:
+        """As the unit's ExecReload= does."""
+        _ = self.site.config
+        environ = {"RUNTIME_DIRECTORY": str(self.site.folder)}
+        return await skycap("config", "reload", str(self.daemon.process.pid), environ=environ)
 
     async def put(self) -> str:
         return (await self.client.enqueue(Work())).job_id
@@ -264,14 +270,18 @@ async def test_what_is_broken_is_refused_in_one_line_and_the_old_goes_on(
         status = await running.reload()
         assert status.startswith("reload refused: ")
         assert why in status
+        again = await running.reload_by_command()
+        assert again.code == 78
+        assert f"skycap: {status.partition(';')[0]}" in again.err
+        assert len(again.err.splitlines()) == 1
         assert "\n" not in status
-        (refusal,) = running.logged("reload refused")
+        refusal, _ = running.logged("reload refused")
         assert (refusal["level"], why in refusal["problem"]) == ("error", True)
         assert await running.result(await running.put()) == "old"
         site.extra.clear()
         write_plugin(site, "mended")
         assert (await skycap("config", "check", "--config", site.config)).code == 0
-        assert not (await running.reload()).startswith("reload refused")
+        assert (await running.reload_by_command()).code == 0
         assert await running.result(await running.put()) == "mended"
 
 

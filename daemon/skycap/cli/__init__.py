@@ -36,7 +36,10 @@ _VERBS = {
     "events": ("skycap.cli.events:events", "Follow what happens to jobs, as it happens."),
     "alerts": ("skycap.cli.alerts:alerts", "List alarms and what they look at; send a test notice."),
     "plugins": ("skycap.cli.plugins:plugins", "List the plugins, and begin a new one."),
-    "config": ("skycap.cli.config:config", "Show or check the configuration, or print its commented reference."),
+    "config": (
+        "skycap.cli.config:config",
+        "Show, check or reload the configuration, or print its commented reference.",
+    ),
     "outbox": ("skycap.cli.outbox:outbox", "Show the jobs that were enqueued in SQL, and replay them."),
     "cache": ("skycap.cli.cache:cache", "Show what the cache does, and have it forget."),
     "completion": ("skycap.cli.completion:completion", "Print a shell's completion script."),

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import click
 
+from skycap.cli.config_reload import reload
 from skycap.cli.options import config_option
 from skycap.cli.output import answer, json_option, print_json, print_table
 from skycap.exits import Exit
@@ -18,7 +19,7 @@ from skycap.signing import Signer
 
 @click.group
 def config() -> None:
-    """Show or check the configuration, or print its commented reference."""
+    """Show, check or reload the configuration, or print its commented reference."""
 
 
 @config.command("show")
@@ -35,6 +36,9 @@ def show_config(config: Path | None, as_json: bool) -> None:
         return
     rows = [(key, json.dumps(value, ensure_ascii=False), settings.origin(key)) for key, value in _leaves(values)]
     print_table(("key", "value", "from"), rows)
+
+
+config.add_command(reload)
 
 
 @config.command("check")

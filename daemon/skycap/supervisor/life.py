@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import os
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import structlog
 
 from skycap.assembly import Daemon
 from skycap.exits import Exit
+from skycap.observe.reload_record import Reloaded, ReloadRecord
 from skycap.observe.systemd import Notifier
 from skycap.supervisor.memory import memory_used_up
 from skycap.supervisor.open_files import allow_many_connections
@@ -98,7 +101,8 @@ async def _drain(succession: Succession, notifier: Notifier, line: StatusLine, w
 
 
 async def _reload(succession: Succession, notifier: Notifier, line: StatusLine, signals: Signals) -> None:
-    while True:
+    record = ReloadRecord.here()
+    for number in count(1):
         await signals.reload.wait()
         signals.reload.clear()
         notifier.reloading("reloading")
@@ -107,6 +111,8 @@ async def _reload(succession: Succession, notifier: Notifier, line: StatusLine, 
             if line.refusal is None:
                 await succession.newest.tell_plugins_of_the_start()
         _say_ready(notifier, line, succession)
+        if record is not None and not signals.reload.is_set():  # whoever asked meanwhile waits for the next one
+            record.write(Reloaded(process=os.getpid(), number=number, refusal=line.refusal))
 
 
 async def _report(notifier: Notifier, line: StatusLine) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 # Deliberately wider than RFC 5321: an address must not slip through because it is unusual.
-_ADDRESS = re.compile(r"[^\s<>()\[\]:;,\"]+@[^\s<>()\[\]:;,\"]+")
+# It begins where a word does: tried at each letter, a long word would take the square of its length.
+_ADDRESS = re.compile(r"(?<![^\s<>()\[\]:;,\"])[^\s<>()\[\]:;,\"]+@[^\s<>()\[\]:;,\"]+")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
 
 

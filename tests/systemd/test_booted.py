@@ -16,6 +16,7 @@ import pytest
 from skycap import AsyncClient, Payload
 from skycap.engine.broker import QueueBroker
 from skycap.job import Job, JobState
+from skycap.observe.operator_events import MESSAGE_IDS
 from tests.support.skips import skip
 from tests.support.workers import PATIENCE, eventually
 from tests.systemd.machine import (
@@ -157,8 +158,14 @@ def test_a_handler_can_do_nothing_else(traces: Traces) -> None:
     assert (result["writable code"], result["raw socket"]) == ("EPERM", "EPERM")
 
 
-def test_its_log_is_json_with_a_priority(traces: Traces) -> None:
-    priorities = {json.loads(entry["MESSAGE"])["event"]: entry["PRIORITY"] for entry in traces.entries}
+def test_its_log_has_fields_and_a_priority(traces: Traces) -> None:
+    entries = {entry["SKYCAP_EVENT"]: entry for entry in traces.entries}
+    priorities = {event: entry["PRIORITY"] for event, entry in entries.items()}
+    assert (entries["job completed"]["SKYCAP_KIND"], entries["job completed"]["SKYCAP_QUEUE"]) == (
+        "misbehave",
+        "default",
+    )
+    assert entries["daemon started"]["MESSAGE_ID"] == MESSAGE_IDS["daemon started"]
     assert priorities["daemon started"] == priorities["job completed"] == "6"
     assert priorities["redis puts jobs at risk"] == "4", "this machine's Redis keeps nothing on disk"
 
@@ -297,7 +304,7 @@ async def test_the_readme_leads_from_an_empty_machine_to_a_running_daemon(machin
     status, log, queues = (text for text in said.values() if text)
     assert "Active: active (running)" in status
     assert 'Status: "default 0/5, email 0/3' in status
-    assert '"event": "daemon started"' in log
+    assert "daemon started: " in log
     assert [line.split()[0] for line in queues.splitlines()[1:]] == ["default", "email", "processing", "scheduled"]
 
 

@@ -69,7 +69,7 @@ def test_the_services_are_hardly_exposed(units: Path) -> None:
 
 def test_no_unit_is_without_a_mention_in_the_readme() -> None:
     readme = (FOLDER / "README.md").read_text()
-    assert {file.name for file in FOLDER.iterdir()} == {"README.md", *UNITS}
+    assert {file.name for file in FOLDER.iterdir()} == {"README.md", "skycap.catalog", *UNITS}
     assert "`skycap@NAME`" in readme
     assert "`skycap.target`" in readme
     assert "`skycap-schedule@NAME.timer`" in readme

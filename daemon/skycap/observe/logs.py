@@ -1,4 +1,4 @@
-"""Logs: one line per fact, for people on a terminal or as JSON, with the job's fields bound once by the worker."""
+"""Logs: one line per fact, for people, as JSON or for the journal, with the job's fields bound once by the worker."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
 
+from skycap.errors import ConfigurationError
+from skycap.observe.journal import PRIORITIES, SOCKET, JournalHandler, is_journal, journal_fields
 from skycap.redaction import without_addresses
 
 if TYPE_CHECKING:
@@ -20,12 +22,10 @@ if TYPE_CHECKING:
 job_fields: ContextVar[Mapping[str, object] | None] = ContextVar("job_fields", default=None)
 """The fields that every line has while a job runs: one variable, for binding each of them costs as much as a job."""
 
-LogFormat = Literal["auto", "console", "json"]
+LogFormat = Literal["auto", "console", "json", "journal"]
 
 _NEVER_REDACTED = frozenset({"message_id", "level", "logger", "timestamp"})
 """Fields that hold no free text; a Message-ID looks like an address but is none."""
-
-_JOURNAL_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
 
 _QUIETENED = {
     # It logs every handler's exception; the worker logs the same once, with the job's fields.
@@ -36,9 +36,12 @@ _QUIETENED = {
 
 
 def configure(*, level: str = "info", style: LogFormat = "auto", stream: TextIO | None = None) -> None:
-    """Send skycap's and all libraries' logs to ``stream`` (stderr), through one set of processors."""
+    """Send skycap's and all libraries' logs to ``stream`` (stderr) or the journal, through one set of processors.
+
+    Raises ConfigurationError where the journal is asked for and is not there.
+    """
     target = sys.stderr if stream is None else stream
-    as_json = style == "json" or (style == "auto" and not target.isatty())
+    chosen = _chosen(style, target)
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         _add_job_fields,
@@ -47,7 +50,7 @@ def configure(*, level: str = "info", style: LogFormat = "auto", stream: TextIO 
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
-        *([structlog.processors.format_exc_info] if as_json else []),
+        *([] if chosen == "console" else [structlog.processors.format_exc_info]),
         _redact,
     ]
     structlog.configure(
@@ -56,19 +59,22 @@ def configure(*, level: str = "info", style: LogFormat = "auto", stream: TextIO 
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(target)
+    handler = JournalHandler() if chosen == "journal" else logging.StreamHandler(target)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_rendering(target, as_json=as_json),
-            ],
-        )
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_rendering(target, chosen))
     )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
+    logging.getLogger().handlers[:] = [handler]
     set_level(level)
+
+
+def _chosen(style: LogFormat, target: TextIO) -> LogFormat:
+    if style == "journal" and not SOCKET.is_socket():
+        raise ConfigurationError(f'log.format: "journal", and there is no {SOCKET} here; give "auto" or "json"')
+    if style != "auto":
+        return style
+    if is_journal(target):
+        return "journal"
+    return "console" if target.isatty() else "json"
 
 
 def set_level(level: str) -> None:
@@ -79,11 +85,15 @@ def set_level(level: str) -> None:
         logging.getLogger(name).setLevel(max(lowest, root.level))
 
 
-def _rendering(stream: TextIO, *, as_json: bool) -> list[Processor]:
-    if not as_json:
-        return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=_redacted_traceback)]
+def _rendering(stream: TextIO, style: LogFormat) -> list[Processor]:
+    without_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    if style == "journal":
+        return [journal_fields]
+    if style == "console":
+        console = structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=_redacted_traceback)
+        return [without_meta, console]
     to_journal = [_journal_prefix] if "JOURNAL_STREAM" in os.environ else []
-    return [structlog.processors.JSONRenderer(ensure_ascii=False), *to_journal]
+    return [without_meta, structlog.processors.JSONRenderer(ensure_ascii=False), *to_journal]
 
 
 def _add_job_fields(_logger: object, _method: str, event: EventDict) -> EventDict:
@@ -106,4 +116,4 @@ def _redacted_traceback(stream: TextIO, exc_info: Any) -> None:
 def _journal_prefix(_logger: Any, _method: str, line: Any) -> str:
     # journald reads "<N>" at the start of a line as its priority (sd-daemon(3)).
     level = str(line).partition('"level": "')[2].partition('"')[0]
-    return f"<{_JOURNAL_PRIORITY.get(level, 6)}>{line}"
+    return f"<{PRIORITIES.get(level, 6)}>{line}"

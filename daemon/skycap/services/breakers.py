@@ -27,6 +27,12 @@ Result = Literal["ok", "failed", ""]
 
 _log: Log = structlog.get_logger(__name__)
 
+_CHANGES = {
+    BreakerState.OPEN: "breaker opened",
+    BreakerState.HALF_OPEN: "breaker lets probes through",
+    BreakerState.CLOSED: "breaker closed",
+}
+
 _MARGIN = timedelta(seconds=5)
 """A call is ended at its time limit; whoever has not said so by then has died."""
 
@@ -74,7 +80,7 @@ class FleetBreakers:
         if change is None:
             return
         log = _log.info if change.state is BreakerState.CLOSED else _log.warning
-        log("breaker changed", breaker=change.breaker, state=change.state.value)
+        log(_CHANGES[change.state], breaker=change.breaker, state=change.state.value)
         if self._on_change is not None:
             self.errand(self._on_change(change))
 

@@ -255,10 +255,12 @@ class WorkerSettings(Section):
 
 
 class LogSettings(Section):
-    """What the daemon writes to standard error."""
+    """What the daemon writes to standard error, or to systemd's journal."""
 
-    format: Literal["auto", "console", "json"] = Field(
-        default="auto", description="auto = console on a terminal, json elsewhere."
+    format: Literal["auto", "console", "json", "journal"] = Field(
+        default="auto",
+        description="console = for people; json = a line each; journal = systemd's, with fields to search for. "
+        "auto = journal under systemd, console on a terminal, json elsewhere.",
     )
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least severe lines to write."

@@ -32,9 +32,10 @@ async def memory_used_up(settings: Callable[[], WorkerSettings]) -> str:
             too_low = limit
             # It would be over it again after each restart, until systemd gives up.
             _log.error(
-                "memory limit ignored: the daemon needs more to start; raise worker.max_memory or MemoryMax",
+                "memory limit ignored",
                 limit_mib=limit // _MIB,
                 used_mib=at_start // _MIB,
+                then="the daemon needs more to start: raise worker.max_memory or MemoryMax",
             )
         used = resident_bytes()
         if limit is not None and limit != too_low and used > limit:

@@ -148,7 +148,13 @@ class Executor:
             tags=envelope.tags,
         )
         # The task of this attempt has a context of its own, so there is nothing to take back afterwards.
-        fields = {"job": job.id, "kind": job.kind, "attempt": job.attempt, "plugin": kind.job_type.plugin}
+        fields = {
+            "job": job.id,
+            "kind": job.kind,
+            "queue": job.queue,
+            "attempt": job.attempt,
+            "plugin": kind.job_type.plugin,
+        }
         trace = trace_id(envelope.labels) if envelope.labels else None
         job_fields.set(fields if trace is None else fields | {"trace": trace})
         if self._hears_starts:

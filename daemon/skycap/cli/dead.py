@@ -16,8 +16,8 @@ from skycap.cli.options import config_option, fields_of, filter_options, plugins
 from skycap.cli.output import answer, json_option, print_json, print_table
 from skycap.cli.progress import progress, working
 from skycap.cli.quantities import RATE
-from skycap.cli.search import Search
 from skycap.engine.policy import Rate
+from skycap.engine.search import Search
 from skycap.exits import Exit
 from skycap.job import Job, JobState
 from skycap.outcome import DeadReason
@@ -71,8 +71,8 @@ def list_dead(
     as_json: bool,
 ) -> None:
     """List dead letters, newest first."""
-    search = Search(queue=queue, kind=kind, tag=tag, reason=reason)
-    found = asyncio.run(_list(settings_of(config), search, limit))
+    search = Search(kind=kind, tag=tag, reason=reason)
+    found = asyncio.run(_list(settings_of(config), queue, search, limit))
     if as_json:
         print_json([as_document(job) for job in found])
         return
@@ -101,7 +101,7 @@ def redrive(
     as_json: bool,
 ) -> int:
     """Start dead letters over, with all their attempts."""
-    choice = _Choice.of(job_ids, Search(queue=queue, kind=kind, tag=tag, reason=reason), everything=everything)
+    choice = _Choice.of(job_ids, queue, Search(kind=kind, tag=tag, reason=reason), everything=everything)
     if payload is not None and len(job_ids) != 1:
         raise click.UsageError("--payload is for one job; name it")
     settings = settings_of(config, {"plugins_dir": str(plugins_dir)} if plugins_dir else None)
@@ -127,7 +127,7 @@ def discard(
     as_json: bool,
 ) -> int:
     """Delete dead letters for good."""
-    choice = _Choice.of(job_ids, Search(queue=queue, kind=kind, tag=tag, reason=reason), everything=everything)
+    choice = _Choice.of(job_ids, queue, Search(kind=kind, tag=tag, reason=reason), everything=everything)
     return asyncio.run(_discard(settings_of(config), choice)).report("deleted", as_json=as_json)
 
 
@@ -136,25 +136,26 @@ class _Choice:
     """Which dead letters a command is for."""
 
     job_ids: tuple[str, ...]
+    queue: str | None
     search: Search
 
     @classmethod
-    def of(cls, job_ids: tuple[str, ...], search: Search, *, everything: bool) -> _Choice:
+    def of(cls, job_ids: tuple[str, ...], queue: str | None, search: Search, *, everything: bool) -> _Choice:
         if everything == bool(job_ids):
             raise click.UsageError(
                 "name the jobs, or give --all, which --queue, --kind, --tag and --reason narrow down"
             )
-        if job_ids and search != Search():
+        if job_ids and (queue is not None or search != Search()):
             raise click.UsageError(
                 "--queue, --kind, --tag and --reason are for --all; leave out either them or the jobs"
             )
-        return cls(job_ids=job_ids, search=search)
+        return cls(job_ids=job_ids, queue=queue, search=search)
 
     async def letters(self, queues: Queues) -> tuple[list[tuple[Queue, str]], list[str]]:
         """Where each one is, those of a queue oldest first; and the ids of those that are no dead letters."""
         if not self.job_ids:
             async with working("looking for dead letters"):
-                return (await self.search.every(queues, JobState.DISCARDED))[::-1], []
+                return (await self.search.every(queues.chosen(self.queue), JobState.DISCARDED))[::-1], []
         found = {job_id: await _letter(queues, job_id) for job_id in self.job_ids}
         return (
             [(at[0], job_id) for job_id, at in found.items() if at is not None],
@@ -176,9 +177,9 @@ class _Done:
         return Exit.NOT_DONE if self.missing else Exit.DONE
 
 
-async def _list(settings: Settings, search: Search, limit: int) -> list[Job]:
+async def _list(settings: Settings, queue: str | None, search: Search, limit: int) -> list[Job]:
     async with connected_queues(settings) as queues:
-        return await search.first(queues, [JobState.DISCARDED], limit=limit)
+        return await search.first(queues.chosen(queue), [JobState.DISCARDED], limit=limit)
 
 
 async def _redrive(settings: Settings, choice: _Choice, rate: Rate | None) -> _Done:

@@ -53,6 +53,10 @@ class Queues:
             raise click.UsageError(f"there is no queue {name!r}; configured: {', '.join(self.by_name)}")
         return self.by_name[name]
 
+    def chosen(self, name: str | None) -> list[Queue]:
+        """The one of this name, or all; raises UsageError when there is none of this name."""
+        return list(self.by_name.values()) if name is None else [self.named(name)]
+
     async def find(self, job_id: str) -> tuple[Queue, Job]:
         """The job, wherever it is; raises UsageError when no queue has it."""
         for queue in self.by_name.values():

@@ -17,7 +17,7 @@ from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option, filter_options
 from skycap.cli.output import json_option, print_fields, print_json, print_table
 from skycap.cli.quantities import DURATION, MOMENT
-from skycap.cli.search import Search
+from skycap.engine.search import Search
 from skycap.exits import Exit
 from skycap.job import Job, JobState, Progress
 
@@ -50,7 +50,7 @@ def list_jobs(
 ) -> None:
     """List jobs by state."""
     states = [JobState(state)] if state else list(JobState)
-    found = asyncio.run(_list(settings_of(config), Search(queue=queue, kind=kind, tag=tag), states, limit))
+    found = asyncio.run(_list(settings_of(config), queue, Search(kind=kind, tag=tag), states, limit))
     if as_json:
         print_json([as_document(job) for job in found])
     else:
@@ -176,9 +176,9 @@ def as_document(job: Job) -> dict[str, Any]:
     }
 
 
-async def _list(settings: Settings, search: Search, states: list[JobState], limit: int) -> list[Job]:
+async def _list(settings: Settings, queue: str | None, search: Search, states: list[JobState], limit: int) -> list[Job]:
     async with connected_queues(settings) as queues:
-        return await search.first(queues, states, limit=limit)
+        return await search.first(queues.chosen(queue), states, limit=limit)
 
 
 async def _show(settings: Settings, job_id: str) -> Job:

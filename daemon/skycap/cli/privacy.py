@@ -20,7 +20,7 @@ from skycap.cli.jobs import as_document
 from skycap.cli.options import config_option
 from skycap.cli.output import answer, json_option, print_json
 from skycap.cli.progress import progress, working
-from skycap.cli.search import Search
+from skycap.engine.search import Search
 from skycap.exits import Exit
 from skycap.job import Job, JobState
 
@@ -93,7 +93,7 @@ class _JobsOf(Search):
     async def found(self, queues: Queues) -> list[Job]:
         """Each once, as it was seen last: some move while they are looked for."""
         async with working("looking at all jobs"):
-            every = await self.first(queues, list(JobState), limit=sys.maxsize)
+            every = await self.first(queues.chosen(None), list(JobState), limit=sys.maxsize)
         return list({(job.queue, job.id): job for job in every}.values())
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from skycap.cli.installation import Queues
 from skycap.job import Job, JobState
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ _PAGE = 100
 class Search:
     """Which jobs; None: whichever."""
 
-    queue: str | None = None
     kind: str | None = None
     tag: str | None = None
     reason: str | None = None
@@ -32,21 +30,17 @@ class Search:
             and (self.tag is None or self.tag in job.tags)
         )
 
-    def places(self, queues: Queues) -> list[Queue]:
-        """The queues to look in; raises UsageError for one that there is not."""
-        return [queues.named(self.queue)] if self.queue else list(queues.by_name.values())
-
-    async def first(self, queues: Queues, states: Sequence[JobState], *, limit: int) -> list[Job]:
+    async def first(self, queues: Iterable[Queue], states: Sequence[JobState], *, limit: int) -> list[Job]:
         """At most ``limit`` jobs of each queue and state, in the order of Queue.jobs."""
         found: list[Job] = []
-        for queue in self.places(queues):
+        for queue in queues:
             for state in states:
                 found += [job async for job in self._in(queue, state, limit)]
         return found
 
-    async def every(self, queues: Queues, state: JobState) -> list[tuple[Queue, str]]:
+    async def every(self, queues: Iterable[Queue], state: JobState) -> list[tuple[Queue, str]]:
         """Where each job in ``state`` is, and its id. All are found before the first is touched: that moves others."""
-        return [(queue, job.id) for queue in self.places(queues) async for job in self._in(queue, state)]
+        return [(queue, job.id) for queue in queues async for job in self._in(queue, state)]
 
     async def _in(self, queue: Queue, state: JobState, limit: int | None = None) -> AsyncGenerator[Job]:
         found = 0

@@ -305,7 +305,7 @@ def _trust(settings: Settings, registry: Registry) -> Trust:
         way_out = "give signing.keys one, as `skycap config signing-key` makes it; or set signing.require_kinds = []"
         _log.warning("jobs that must be signed cannot be", kinds=sorted(required), then=way_out)
     # Whoever enqueues chooses which of a kind's names a job has.
-    also = {kind for job_type in map(registry.find, required) if job_type for kind in _names_of(job_type)}
+    also = {kind for job_type in map(registry.find, required) if job_type for kind in job_type.names}
     return Trust(signing.keyring, verify=signing.verify, required_kinds=required | also)
 
 
@@ -329,11 +329,6 @@ def _http_client(settings: Settings, breakers: FleetBreakers) -> PartnerClient:
         connect_timeout=timedelta(seconds=configured.connect_timeout_seconds),
         largest_answer_bytes=configured.largest_answer_bytes,
     )
-
-
-def _names_of(job_type: JobType) -> tuple[str, ...]:
-    spec = job_type.payload.payload_spec
-    return (spec.kind, *spec.aliases)
 
 
 def _policy(job_type: JobType, settings: Settings) -> Policy:

@@ -75,7 +75,7 @@ def _kinds(registry: Registry) -> list[_Kind]:
     return [
         _Kind(name=name, settings_name=job_type.kind, queue=job_type.queue, breakers=job_type.breakers)
         for job_type in registry.job_types
-        for name in (job_type.kind, *job_type.payload.payload_spec.aliases)
+        for name in job_type.names
     ]
 
 

@@ -42,6 +42,12 @@ class JobType(Generic[P_co]):
         return self.payload.payload_spec.kind
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Its kind, and what that was called before: a job keeps the name that it was enqueued with."""
+        spec = self.payload.payload_spec
+        return (spec.kind, *spec.aliases)
+
+    @property
     def queue(self) -> str:
         return self.payload.payload_spec.queue
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -37,7 +37,7 @@ def list_breakers(config: Path | None, as_json: bool) -> None:
     """List the breakers: how they stand for the whole fleet, and the calls that failed in the last five minutes."""
     specs, found = asyncio.run(_list(settings_of(config)))
     if as_json:
-        print_json([_document(status, specs[status.name]) for status in found])
+        print_json([status.document(specs[status.name]) for status in found])
     else:
         columns = ("breaker", "state", "failed", "calls", "in a row", "opens after", "since", "tries again in")
         print_table(columns, [_row(status, specs[status.name]) for status in found])
@@ -106,27 +106,6 @@ async def _change(
 
 def _say(status: BreakerStatus, text: str, *, as_json: bool) -> None:
     answer({"breaker": status.name, "state": status.state, "forced": status.forced}, text, as_json=as_json)
-
-
-def _document(status: BreakerStatus, spec: BreakerSpec) -> dict[str, Any]:
-    left = status.tries_again_in
-    return {
-        "breaker": status.name,
-        "state": status.state,
-        "forced": status.forced,
-        "failureRate": round(status.failure_rate, 4),
-        "calls": status.calls,
-        "failedCalls": status.failed_calls,
-        "failuresInARow": status.failures,
-        "successesInARow": status.successes,
-        "probes": status.probes,
-        "since": status.since,
-        "triesAgainInSeconds": None if left is None else round(left.total_seconds(), 1),
-        "opensAfter": spec.opens_after,
-        "closesAfter": spec.closes_after,
-        "triesAgainAfterSeconds": spec.tries_again_after.total_seconds(),
-        "timeoutSeconds": spec.timeout.total_seconds(),
-    }
 
 
 def _row(status: BreakerStatus, spec: BreakerSpec) -> tuple[object, ...]:

@@ -17,6 +17,7 @@ from skycap.cli.options import config_option
 from skycap.cli.output import answer, json_option, print_json, print_table
 from skycap.cli.quantities import DURATION
 from skycap.cli.typescript import module
+from skycap.engine.policy import gate_of_kind
 
 if TYPE_CHECKING:
     from skycap.engine.queue import Queue
@@ -87,9 +88,8 @@ async def _switch(settings: Settings, kind: str, act: Callable[[Queue, str], Awa
     job_type = _job_type(settings, kind)
     async with connected_queues(settings) as queues:
         queue = queues.named(job_type.queue)
-        # A job keeps the name that it was enqueued with, which may be one from before the kind was renamed.
-        for name in (job_type.kind, *job_type.payload.payload_spec.aliases):
-            await act(queue, f"kind:{name}")
+        for name in job_type.names:
+            await act(queue, gate_of_kind(name))
 
 
 def _job_type(settings: Settings, kind: str) -> JobType:

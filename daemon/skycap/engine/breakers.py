@@ -48,6 +48,27 @@ class BreakerStatus:
         """From 0 to 1; 0 where there were no calls."""
         return self.failed_calls / self.calls if self.calls else 0.0
 
+    def document(self, spec: BreakerSpec) -> dict[str, Any]:
+        """As programs are told of it, with what its ``spec`` asks for."""
+        left = self.tries_again_in
+        return {
+            "breaker": self.name,
+            "state": self.state,
+            "forced": self.forced,
+            "failureRate": round(self.failure_rate, 4),
+            "calls": self.calls,
+            "failedCalls": self.failed_calls,
+            "failuresInARow": self.failures,
+            "successesInARow": self.successes,
+            "probes": self.probes,
+            "since": self.since,
+            "triesAgainInSeconds": None if left is None else round(left.total_seconds(), 1),
+            "opensAfter": spec.opens_after,
+            "closesAfter": spec.closes_after,
+            "triesAgainAfterSeconds": spec.tries_again_after.total_seconds(),
+            "timeoutSeconds": spec.timeout.total_seconds(),
+        }
+
 
 class FleetBreakers:
     """Asks about breakers by their specs. Every method raises Unavailable, and may then be called again."""

@@ -15,6 +15,11 @@ BY_KIND = "@kind"
 """The key of the limit "kind", which counts by the kind of the job."""
 
 
+def gate_of_kind(kind: str) -> str:
+    """What jobs that were enqueued under this name of a kind must pass."""
+    return f"kind:{kind}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rate:
     """At most ``max`` starts in any window of ``per``, wherever it begins."""

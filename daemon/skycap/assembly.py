@@ -450,6 +450,7 @@ def _http(settings: Settings, events: JobEventsRoutes, routes: Sequence[Routes])
         port=bind.port,
         path=bind.path,
         guard=_guard(settings.http, production=settings.production),
+        hosts=settings.http.hosts,
         development=not settings.production,
         at_stop=[events.stop],
     )
@@ -459,7 +460,7 @@ def _guard(http: HttpSettings, *, production: bool) -> Guard:
     if http.tokens_file is not None:
         file = TokenFile(http.tokens_file)
         return TokenGuard(file, token_rate=http.token_rate, is_for_others=not http.bind.is_local)
-    return NobodyGuard() if production else LocalGuard(http.bind.host)
+    return NobodyGuard() if production else LocalGuard(http.bind.host, http.hosts)
 
 
 def _dependencies(broker: QueueBroker, database: DatabasePool | None, smtp: SmtpPool | None) -> Dependencies:

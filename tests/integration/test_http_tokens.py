@@ -6,11 +6,13 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientResponse, UnixConnector
+from aiohttp import ClientResponse, UnixConnector, web
 from structlog.testing import capture_logs
 
 from skycap.errors import ConfigurationError
+from skycap.http.access import Guard, needs_elsewhere
 from skycap.http.guards import LocalGuard, NobodyGuard, TokenGuard
+from skycap.http.scopes import Scope
 from skycap.http.tokens import TokenFile, digest_of, new_token, read_tokens
 from tests.support.api import Api, api
 from tests.support.daemons import Site, skycap
@@ -208,6 +210,35 @@ async def test_without_tokens_web_pages_of_others_are_refused(redis_url: str, he
         assert await code_of(await site.post("/api/jobs", ASK, headers=headers)) == (403, "AUTHORIZATION_002")
         async with site.session.get(f"{site.url}/api/kinds", headers=headers) as response:
             assert response.status == 403
+
+
+class _Figures:
+    """What everybody on the machine may read."""
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        router.add_get("/figures", self.figures)
+
+    @needs_elsewhere(Scope.READ)
+    async def figures(self, _request: web.Request) -> web.Response:
+        return web.json_response({})
+
+
+@pytest.mark.parametrize("guarded_by", ["nothing", "tokens", "production"])
+async def test_what_this_machine_may_read_without_a_token_no_web_page_of_another_reads(
+    redis_url: str, file: Path, guarded_by: str
+) -> None:
+    tokens = TokenGuard(TokenFile(file), token_rate="1000/1s", is_for_others=False)
+    guards: dict[str, Guard] = {"nothing": LocalGuard("127.0.0.1"), "tokens": tokens, "production": NobodyGuard()}
+    async with api(redis_url, guard=guards[guarded_by], further_routes=[_Figures()]) as site:
+        for headers, status in (
+            ({}, 200),
+            ({"Host": "localhost:8600"}, 200),
+            ({"Host": "rebound.example.com"}, 403),
+            ({"Host": "127.0.0.1.rebound.example.com:8600"}, 403),
+            ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+        ):
+            async with site.session.get(f"{site.url}/figures", headers=headers) as response:
+                assert (headers, response.status) == (headers, status)
 
 
 @pytest.mark.parametrize("host", ["localhost:8600", "127.0.0.1", "[::1]:8600", "LOCALHOST"])

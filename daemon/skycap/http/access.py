@@ -10,6 +10,7 @@ from aiohttp import web
 
 from skycap.http.errors import NO_SCOPE, ApiError, Handler
 from skycap.http.scopes import Scope
+from skycap.http.web_pages import WebPages
 
 _H = TypeVar("_H", bound=Callable[..., Any])
 
@@ -24,6 +25,9 @@ class Caller:
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
+
+LOCAL = "local"
+"""The name of whoever is let in without a token: anybody on this machine."""
 
 CALLER = web.RequestKey("caller", Caller)
 
@@ -66,23 +70,28 @@ def _marker(need: _Need) -> Callable[[_H], _H]:
 
 
 class Access:
-    """Asks the guard before a handler is called that needs a scope."""
+    """Asks the guard before a handler is called that needs a scope; where none is needed, keeps foreign pages out."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, pages: WebPages) -> None:
         self._guard = guard
+        self._pages = pages
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         request[_ACCESS] = self
         need: _Need | None = getattr(request.match_info.handler, "need", None)
-        if need is not None and (self._guard.is_for_others or not need.is_only_for_others):
-            caller = request[CALLER] = self._guard.admit(request)
-            if not any(map(caller.may, need.scopes)):
-                raise ApiError(
-                    NO_SCOPE,
-                    f"the token {caller.name!r} lacks the scope {' or '.join(need.scopes)}; an admin can add it to "
-                    "the tokens file",
-                )
+        if need is None:
+            return await handler(request)
+        if need.is_only_for_others and not self._guard.is_for_others:
+            self._pages.refuse_foreign(request)
+            return await handler(request)
+        caller = request[CALLER] = self._guard.admit(request)
+        if not any(map(caller.may, need.scopes)):
+            raise ApiError(
+                NO_SCOPE,
+                f"the token {caller.name!r} lacks the scope {' or '.join(need.scopes)}; an admin can add it to "
+                "the tokens file",
+            )
         return await handler(request)
 
     def caller(self, request: web.Request) -> Caller:

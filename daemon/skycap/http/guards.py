@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
-from urllib.parse import urlsplit
+from collections.abc import Iterable
 
 from aiohttp import web
 
-from skycap.http.access import Caller
+from skycap.http.access import LOCAL, Caller
 from skycap.http.allowance import Allowance
-from skycap.http.errors import FOREIGN, NO_TOKEN, RATE_LIMIT, WRONG_TOKEN, ApiError
+from skycap.http.errors import NO_TOKEN, RATE_LIMIT, WRONG_TOKEN, ApiError
 from skycap.http.scopes import Scope
 from skycap.http.tokens import Token, TokenFile, found
-from skycap.settings.addresses import is_loopback
+from skycap.http.web_pages import WebPages
 from skycap.settings.call_rate import call_rate
 
-_ANYBODY = Caller(name="local", scopes=frozenset(Scope))
-_FAR = frozenset({"cross-site", "same-site"})
+_ANYBODY = Caller(name=LOCAL, scopes=frozenset(Scope))
 
 
 class TokenGuard:
@@ -69,29 +67,21 @@ class TokenGuard:
 
 
 class LocalGuard:
-    """Admits everybody on this machine but the web pages that its browsers show (DNS rebinding, forged requests)."""
+    """Admits everybody on this machine but the web pages that its browsers show."""
 
     is_for_others = False
 
-    def __init__(self, host: str) -> None:
-        """``host`` is the name that the server listens on; empty for a unix socket, which no browser reaches."""
-        self._host = host
+    def __init__(self, host: str, further_hosts: Iterable[str] = ()) -> None:
+        """See WebPages."""
+        self._pages = WebPages(host, further_hosts)
 
     def admit(self, request: web.Request) -> Caller:
-        read = request.headers.get
-        if self._host and _is_foreign(
-            self._host, read("Host", ""), read("Origin"), is_far=read("Sec-Fetch-Site", "none") in _FAR
-        ):
-            raise ApiError(
-                FOREIGN,
-                "this daemon answers to the names of its own machine only, and to no web page of another; "
-                "set http.tokens_file and send a token",
-            )
+        self._pages.refuse_foreign(request)
         return _ANYBODY
 
 
 class NobodyGuard:
-    """Admits nobody: in production nobody may enqueue before an admin has said who."""
+    """Admits nobody: in production nobody may enqueue or change anything before an admin has said who."""
 
     is_for_others = False
 
@@ -102,18 +92,3 @@ class NobodyGuard:
             "/etc/skycap/tokens.toml`, set http.tokens_file to that file and restart the daemon",
             headers={"WWW-Authenticate": 'Bearer realm="skycap"'},
         )
-
-
-@lru_cache(maxsize=64)  # the same few for nearly all requests
-def _is_foreign(own_host: str, host: str, origin: str | None, *, is_far: bool) -> bool:
-    name = _host_name(host)
-    if is_far or not (is_loopback(name) or name == own_host.lower()):
-        return True
-    return origin is not None and origin.partition("://")[2] != host
-
-
-def _host_name(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:  # such as an open bracket
-        return ""

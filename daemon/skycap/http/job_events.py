@@ -151,9 +151,7 @@ def _opened(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream; charset=utf-8",
-            "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",  # nginx would collect what comes
-            "X-Content-Type-Options": "nosniff",
             "X-Request-Id": request[REQUEST_ID],
         }
     )

@@ -13,8 +13,10 @@ from skycap.http.access import Access, Guard
 from skycap.http.compression import compressed
 from skycap.http.errors import ErrorAnswers
 from skycap.http.guards import LocalGuard
+from skycap.http.headers import protect
 from skycap.http.listening import Answering, Listening
 from skycap.http.traces import traced
+from skycap.http.web_pages import WebPages
 
 _log = structlog.get_logger("skycap.http")
 
@@ -39,22 +41,26 @@ class HttpServer:
         port: int,
         path: Path | None,
         guard: Guard | None = None,
+        hosts: Sequence[str] = (),
         development: bool = False,
         at_stop: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         """The path of a unix socket, or else host and port. Without a guard, all on this machine are let in.
 
+        ``hosts`` are further names by which browsers may reach it.
         ``at_stop`` ends what would hold its own end up.
         """
+        own_host = "" if path else host
         application = web.Application(
             middlewares=[
                 compressed,
                 ErrorAnswers(development=development).middleware,
-                Access(guard or LocalGuard("" if path else host)).middleware,
+                Access(guard or LocalGuard(own_host, hosts), WebPages(own_host, hosts)).middleware,
                 traced,
             ],
             client_max_size=_LARGEST_REQUEST_BYTES,
         )
+        application.on_response_prepare.append(protect)
         for each in routes:
             each.add_to(application.router)
         self._answering = Answering(application)

@@ -13,6 +13,7 @@ from skycap.settings.call_rate import CallRate
 from skycap.settings.colors import checked_color
 from skycap.settings.contacts import checked_mailbox, checked_website
 from skycap.settings.database import DatabaseAddress
+from skycap.settings.host_name import HostName
 from skycap.settings.memory_size import MemorySize, memory_bytes
 from skycap.settings.section import DAY_SECONDS, Section
 
@@ -197,6 +198,12 @@ class HttpSettings(Section):
         description="The tokens with which jobs may be enqueued, looked at and changed; `skycap tokens new` makes one. "
         "If not set, everybody on this machine may in development, and nobody in production.",
         examples=["/etc/skycap/tokens.toml"],
+    )
+    hosts: list[HostName] = Field(
+        default=[],
+        description="The names by which a proxy in front of it is reached. A request without a token must be for one "
+        "of them or for this machine by its own name: others are made up by web pages (DNS rebinding).",
+        examples=[["jobs.example.com"]],
     )
     token_rate: CallRate = Field(
         default="1000/1s",

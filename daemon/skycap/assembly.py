@@ -20,11 +20,13 @@ from skycap.client import AsyncClient
 from skycap.contradictions import refuse_contradictions
 from skycap.databases import Databases, databases_of
 from skycap.engine import breakers as breaker_state
+from skycap.engine.audit import AuditLog
 from skycap.engine.broker import QueueBroker
 from skycap.engine.fleet import Fleet, Slots
 from skycap.engine.queue import Queue
 from skycap.engine.taskiq_results import result_backend
 from skycap.errors import ConfigurationError, TemplateFailed
+from skycap.http.admin import admin_routes
 from skycap.http.bodies import Bodies
 from skycap.http.breakers import BreakerRoutes, BreakerStatuses
 from skycap.http.cache import CacheRoutes, fleet_figures
@@ -225,6 +227,7 @@ def assemble(settings: Settings) -> Daemon:
         cache=cache,
         is_watched=settings.alerts.is_on,
     )
+    bodies = Bodies()
     return Daemon(
         id=name,
         settings=settings,
@@ -252,6 +255,7 @@ def assemble(settings: Settings) -> Daemon:
         http=_http(
             settings,
             JobEventsRoutes(vitals.queues),
+            AuditLog(broker.link),
             [
                 PageRoutes(page.look),
                 HealthRoutes(vitals),
@@ -279,7 +283,15 @@ def assemble(settings: Settings) -> Daemon:
                     loop_monitor=loop_monitor,
                 ),
                 BreakerRoutes(vitals.breakers),
-                *_api(Intake(registry, signer=settings.signing.signer), registry, vitals.queues),
+                *_api(Intake(registry, signer=settings.signing.signer), registry, vitals.queues, bodies),
+                *admin_routes(
+                    broker.link,
+                    vitals.queues,
+                    registry,
+                    breakers=breakers.specs,
+                    schedules=Schedules(clock),
+                    bodies=bodies,
+                ),
                 *([UnsubscribeRoutes(mail.subscriptions, mail.pages)] if mail else []),
             ],
         ),
@@ -431,16 +443,16 @@ def _outbox(
     )
 
 
-def _api(intake: Intake, registry: Registry, queues: Mapping[str, Queue]) -> list[Routes]:
+def _api(intake: Intake, registry: Registry, queues: Mapping[str, Queue], bodies: Bodies) -> list[Routes]:
     largest = max((job_type.payload.payload_spec.largest_bytes for job_type in registry.job_types), default=0)
     return [
-        JobsRoutes(intake, queues, Bodies(), largest_job_bytes=largest),
+        JobsRoutes(intake, queues, bodies, largest_job_bytes=largest),
         KindsRoutes(published(registry.job_types)),
         DescriptionRoutes(version=metadata.version("skycap")),
     ]
 
 
-def _http(settings: Settings, events: JobEventsRoutes, routes: Sequence[Routes]) -> HttpServer | None:
+def _http(settings: Settings, events: JobEventsRoutes, audit: AuditLog, routes: Sequence[Routes]) -> HttpServer | None:
     if not settings.http.enabled:
         return None
     bind = settings.http.bind
@@ -451,6 +463,7 @@ def _http(settings: Settings, events: JobEventsRoutes, routes: Sequence[Routes])
         path=bind.path,
         guard=_guard(settings.http, production=settings.production),
         hosts=settings.http.hosts,
+        audit=audit,
         development=not settings.production,
         at_stop=[events.stop],
     )

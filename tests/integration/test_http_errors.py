@@ -94,7 +94,7 @@ async def _wrong_method(scene: Scene) -> ClientResponse:
     site = await scene.site()
     async with site.session.delete(f"{site.url}/api/jobs", headers=scene.headers) as response:
         await response.read()
-        assert response.headers["Allow"] == "POST"
+        assert response.headers["Allow"] == "GET,HEAD,POST"
         return response
 
 
@@ -153,6 +153,10 @@ async def _cancelled_twice(scene: Scene) -> ClientResponse:
     await scene.ask(site, {**NOTE, "id": "once"})
     await scene.ask(site, {}, "/api/jobs/once/cancel")
     return await scene.ask(site, {}, "/api/jobs/once/cancel")
+
+
+async def _other_dead_letters_than_expected(scene: Scene) -> ClientResponse:
+    return await scene.ask(await scene.site(), {"expect": 3}, "/api/dead/discard")
 
 
 async def _too_often(scene: Scene) -> ClientResponse:
@@ -234,6 +238,7 @@ SCENES: Mapping[str, Callable[[Scene], Awaitable[ClientResponse]]] = {
     "NOT_FOUND_001": _unknown_job,
     "CONFLICT_001": _key_again_with_another_request,
     "CONFLICT_002": _cancelled_twice,
+    "CONFLICT_003": _other_dead_letters_than_expected,
     "RATE_LIMIT_001": _too_often,
     "INTERNAL_SERVER_001": _bug,
     "EXTERNAL_SERVICE_001": _redis_away,

@@ -12,10 +12,13 @@ from typing import Any
 from aiohttp import ClientResponse, ClientSession
 
 from skycap import Plugin
+from skycap.breaker import BreakerSpec
+from skycap.engine.audit import AuditLog
 from skycap.engine.link import Link
 from skycap.engine.policy import QueuePolicy
 from skycap.engine.queue import Queue
 from skycap.http.access import Guard
+from skycap.http.admin import admin_routes
 from skycap.http.bodies import Bodies
 from skycap.http.description import DescriptionRoutes
 from skycap.http.job_events import JobEventsRoutes
@@ -24,15 +27,22 @@ from skycap.http.kinds import KindsRoutes
 from skycap.http.server import HttpServer, Routes
 from skycap.http.system_status import StatusRoutes
 from skycap.intake import Intake
+from skycap.maintenance.clock import Clock
+from skycap.maintenance.schedules import Schedules
 from skycap.payload import Payload
 from skycap.published_kinds import published
 from skycap.registry import Registry
+from skycap.schedule import Schedule
 from tests.support.status import status_sources
 from tests.support.workers import Note
 
 
 class Memo(Payload, kind="take-memo", queue="others"):
     """A job of another queue."""
+
+
+BREAKERS = {"partner": BreakerSpec(name="partner")}
+SCHEDULES = [Schedule(name="nightly", payload=Note(text="private"), crontab="0 2 * * *", plugin="tests")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +54,9 @@ class Api:
     queue: Queue
 
     async def post(self, path: str, document: Any, *, headers: Mapping[str, str] | None = None) -> ClientResponse:
-        """The answer, read whole."""
-        return await self.post_text(path, json.dumps(document).encode(), headers=headers)
+        """The answer, read whole; None is no body."""
+        body = b"" if document is None else json.dumps(document).encode()
+        return await self.post_text(path, body, headers=headers)
 
     async def post_text(self, path: str, body: bytes, *, headers: Mapping[str, str] | None = None) -> ClientResponse:
         given = {"Content-Type": "application/json", **(headers or {})}
@@ -66,6 +77,7 @@ async def api(
     policy: QueuePolicy | None = None,
     development: bool = True,
     guard: Guard | None = None,
+    hosts: Sequence[str] = (),
     bodies: Bodies | None = None,
     path: Path | None = None,
     further_routes: Sequence[Routes] = (),
@@ -87,10 +99,19 @@ async def api(
     for queue in queues.values():
         await queue.configure()
     events = JobEventsRoutes(queues, **of_events)
+    bodies = bodies or Bodies()
     async with status_sources(link, queues) as sources:
         server = HttpServer(
             [
-                JobsRoutes(Intake(registry), queues, bodies or Bodies()),
+                JobsRoutes(Intake(registry), queues, bodies),
+                *admin_routes(
+                    link,
+                    queues,
+                    registry,
+                    breakers=BREAKERS,
+                    schedules=Schedules(Clock(SCHEDULES, queues)),
+                    bodies=bodies,
+                ),
                 events,
                 KindsRoutes(published(registry.job_types)),
                 DescriptionRoutes(version="0"),
@@ -101,6 +122,8 @@ async def api(
             port=0,
             path=path,
             guard=guard,
+            hosts=hosts,
+            audit=AuditLog(link),
             development=development,
             at_stop=[events.stop],
         )

@@ -353,7 +353,7 @@ class Queue:
         )
 
     async def get(self, job_id: str) -> Job | None:
-        (found,) = await self._read([job_id.encode()])
+        (found,) = await self.read([job_id.encode()])
         return found
 
     async def jobs(self, state: JobState, *, limit: int = 50, offset: int = 0) -> list[Job]:
@@ -369,7 +369,7 @@ class Queue:
         if state is JobState.AVAILABLE and len(ids) < limit:
             past = max(0, offset - await self.link.command("ZCARD", self.keys.ready))
             ids = [*ids, *(await self._waiting_at_limits(past + limit))[past : past + limit - len(ids)]]
-        found = await self._read(ids)
+        found = await self.read(ids)
         return [job for job in found if job is not None and job.state is state]
 
     async def _waiting_at_limits(self, limit: int) -> list[bytes]:
@@ -382,7 +382,8 @@ class Queue:
     async def _admin(self, verb: str, *arguments: str | bytes | int) -> Any:
         return await self.link.call("admin", self.keys.prefix, verb, *arguments)
 
-    async def _read(self, job_ids: Sequence[bytes]) -> list[Job | None]:
+    async def read(self, job_ids: Sequence[bytes]) -> list[Job | None]:
+        """Each job, or None where there is none of this id."""
         rows = await self.link.pipeline([("HGETALL", self.keys.job("").encode() + job_id) for job_id in job_ids])
         return [
             job_of(text(job_id), self.name, fields_of(row)) if row else None

@@ -71,6 +71,10 @@ class Bodies:
                 body = self._decompressed(body, encoding, bounds, held)
             return _json_object(body, bounds)
 
+    async def optional_object(self, request: web.Request, bounds: Bounds) -> dict[str, Any]:
+        """As ``json_object``, where there need be no body: then as of an empty object."""
+        return await self.json_object(request, bounds) if request.body_exists else {}
+
     async def _read(self, request: web.Request, bounds: Bounds, held: list[int]) -> bytes:
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

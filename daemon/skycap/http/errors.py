@@ -80,8 +80,12 @@ NO_SCOPE, FOREIGN = _types(
     "AUTHORIZATION_ERROR", 403, "The token lacks the scope", "A web page of somebody else sent the request"
 )
 (NOT_FOUND,) = _types("NOT_FOUND", 404, "There is no such thing")
-KEY_REUSED, WRONG_STATE = _types(
-    "CONFLICT", 409, "The idempotency key came with another request before", "The job's state does not allow it"
+KEY_REUSED, WRONG_STATE, UNFORESEEN = _types(
+    "CONFLICT",
+    409,
+    "The idempotency key came with another request before",
+    "The job's state does not allow it",
+    "There are more or fewer than the asker expects",
 )
 (RATE_LIMIT,) = _types("RATE_LIMIT", 429, "The token's rate is used up")
 (INTERNAL,) = _types("INTERNAL_SERVER_ERROR", 500, "A bug; the log has it under the requestId")
@@ -98,7 +102,7 @@ UNAVAILABLE, QUEUE_FULL, OUT_OF_MEMORY, BUSY = _types(
 ERROR_TYPES: tuple[ErrorType, ...] = (
     *(INVALID_PAYLOAD, UNKNOWN_KIND, NEWER_PAYLOAD, INVALID_REQUEST),
     *(BAD_REQUEST, NOT_JSON, TOO_INTRICATE, BAD_HEADER, NOT_ALLOWED, TOO_SLOW, TOO_LARGE, UNSUPPORTED),
-    *(NO_TOKEN, WRONG_TOKEN, NO_SCOPE, FOREIGN, NOT_FOUND, KEY_REUSED, WRONG_STATE, RATE_LIMIT),
+    *(NO_TOKEN, WRONG_TOKEN, NO_SCOPE, FOREIGN, NOT_FOUND, KEY_REUSED, WRONG_STATE, UNFORESEEN, RATE_LIMIT),
     *(INTERNAL, UNAVAILABLE, QUEUE_FULL, OUT_OF_MEMORY, BUSY, TIMEOUT),
 )
 
@@ -164,25 +168,23 @@ class ErrorAnswers:
         request_id = request[REQUEST_ID] = _request_id(request)
         try:
             response = await handler(request)
-        except web.HTTPException as error:
-            if error.status < 400:  # noqa: PLR2004 - a redirect is no error
-                raise
-            response = self._answer(request, _of_http(request, error))
-        except ApiError as error:
-            response = self._answer(request, error)
-        except (Refused, Unavailable) as error:
-            response = self._answer(request, api_error(error))
-        except Exception:  # noqa: BLE001 - whatever a handler raises, the asker gets an answer and the log the traceback
-            _log.exception("request failed", path=request.path, request_id=request_id)
-            response = self._answer(request, ApiError(INTERNAL, "internal error; the log has it under this requestId"))
+        except web.HTTPRedirection:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises, the asker gets an answer
+            # In no variable of its own: what was read of a refused body would stay with its traceback.
+            response = self._answer_to(request, error)
         if not request.content.is_eof():
             # The rest of the body is not read, so that no further request can follow it.
             response.force_close()
         if not response.prepared:
             response.headers["X-Request-Id"] = request_id
-            response.headers["X-Content-Type-Options"] = "nosniff"
-            response.headers.setdefault("Cache-Control", "no-store")
         return response
+
+    def _answer_to(self, request: web.Request, error: Exception) -> web.Response:
+        answer = api_error_of(request, error)
+        if answer.error_type is INTERNAL:
+            _log.error("request failed", path=request.path, request_id=request[REQUEST_ID], exc_info=error)
+        return self._answer(request, answer)
 
     def _answer(self, request: web.Request, error: ApiError) -> web.Response:
         wants_problem = _PROBLEM in request.headers.get("Accept", "")
@@ -196,6 +198,19 @@ class ErrorAnswers:
             content_type=_PROBLEM if wants_problem else "application/json",
             charset=None if wants_problem else "utf-8",
         )
+
+
+def api_error_of(request: web.Request, error: Exception) -> ApiError:
+    """What the asker is told of whatever a handler raised."""
+    match error:
+        case ApiError():
+            return error
+        case web.HTTPException():
+            return _of_http(request, error)
+        case Refused() | Unavailable():
+            return api_error(error)
+        case _:
+            return ApiError(INTERNAL, "internal error; the log has it under this requestId")
 
 
 def api_error(error: Refused | Unavailable) -> ApiError:

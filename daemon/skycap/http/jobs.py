@@ -1,4 +1,4 @@
-"""``/api/jobs``: enqueue jobs, look at one, cancel it, let it run again."""
+"""``/api/jobs``: enqueue jobs, and look at one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from skycap.errors import InvalidPayload, Refused
 from skycap.http.access import CALLER, needs
 from skycap.http.answers import json_answer
 from skycap.http.bodies import Bodies, Bounds, wait_for_body
-from skycap.http.errors import INVALID_REQUEST, NOT_FOUND, WRONG_STATE, ApiError, api_error
+from skycap.http.errors import INVALID_REQUEST, ApiError, api_error
 from skycap.http.idempotency import IdempotencyKey, idempotency_key
 from skycap.http.job_document import enqueued_document, job_document
 from skycap.http.job_search import find_job
@@ -23,7 +23,7 @@ from skycap.http.joining import Joiner
 from skycap.http.scopes import Scope
 from skycap.http.traces import CARRIED
 from skycap.intake import Intake
-from skycap.job import Enqueued, Job, JobState
+from skycap.job import Enqueued
 from skycap.payload import LARGEST_BYTES
 from skycap.request import Request
 from skycap.request_document import RequestDocument
@@ -37,8 +37,6 @@ _BATCH_BYTES = 24 * 1024 * 1024
 _JOB_VALUES = 10_000
 _BATCH_VALUES = 200_000
 _JOBS_PER_TURN = 50
-
-_RETRIED = frozenset({JobState.DISCARDED, JobState.SCHEDULED, JobState.RETRYABLE, JobState.AVAILABLE})
 
 
 class JobsRoutes:
@@ -59,8 +57,6 @@ class JobsRoutes:
         router.add_post("/api/jobs", self.enqueue, expect_handler=wait_for_body)
         router.add_post("/api/jobs/batch", self.enqueue_batch, expect_handler=wait_for_body)
         router.add_get("/api/jobs/{id}", self.show)
-        router.add_post("/api/jobs/{id}/cancel", self.cancel)
-        router.add_post("/api/jobs/{id}/retry", self.retry)
 
     @needs(Scope.ENQUEUE)
     async def enqueue(self, request: web.Request) -> web.Response:
@@ -93,24 +89,6 @@ class JobsRoutes:
         _, job = await find_job(self._queues, request.match_info["id"])
         with_payload = request[CALLER].may(Scope.ADMIN)
         return json_answer(job_document(job, with_payload=with_payload))
-
-    @needs(Scope.ADMIN)
-    async def cancel(self, request: web.Request) -> web.Response:
-        """A running job is told at its next heartbeat, and is answered as running."""
-        queue, job = await find_job(self._queues, request.match_info["id"])
-        if job.state.is_final:
-            raise ApiError(WRONG_STATE, f"the job is {job.state} and cannot be cancelled any more")
-        return json_answer(_changed(job, await queue.cancel(job.id)))
-
-    @needs(Scope.ADMIN)
-    async def retry(self, request: web.Request) -> web.Response:
-        """A discarded job starts over; one that waits for a time or another attempt runs now."""
-        queue, job = await find_job(self._queues, request.match_info["id"])
-        if job.state not in _RETRIED:
-            raise ApiError(
-                WRONG_STATE, f"the job is {job.state}; only one that was discarded, or waits, can be retried"
-            )
-        return json_answer(_changed(job, await queue.retry(job.id)))
 
     def _job(
         self,
@@ -191,9 +169,3 @@ def _placed(place: int, problem: str) -> str:
 
 def _in_payload(problem: str) -> str:
     return problem if problem.startswith("payload: ") else f"payload.{problem}"
-
-
-def _changed(job: Job, state: JobState | None) -> dict[str, Any]:
-    if state is None:
-        raise ApiError(NOT_FOUND, "the job is forgotten by now")
-    return {"jobId": job.id, "state": state.value}

@@ -9,7 +9,9 @@ from typing import Protocol
 import structlog
 from aiohttp import web
 
+from skycap.engine.audit import AuditLog
 from skycap.http.access import Access, Guard
+from skycap.http.audit import Auditor
 from skycap.http.compression import compressed
 from skycap.http.errors import ErrorAnswers
 from skycap.http.guards import LocalGuard
@@ -42,12 +44,13 @@ class HttpServer:
         path: Path | None,
         guard: Guard | None = None,
         hosts: Sequence[str] = (),
+        audit: AuditLog | None = None,
         development: bool = False,
         at_stop: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
         """The path of a unix socket, or else host and port. Without a guard, all on this machine are let in.
 
-        ``hosts`` are further names by which browsers may reach it.
+        ``hosts`` are further names by which browsers may reach it, ``audit`` is where actions of admins are noted.
         ``at_stop`` ends what would hold its own end up.
         """
         own_host = "" if path else host
@@ -55,6 +58,8 @@ class HttpServer:
             middlewares=[
                 compressed,
                 ErrorAnswers(development=development).middleware,
+                # Outside of the access, so that it sees whom that refuses.
+                *([Auditor(audit).middleware] if audit else []),
                 Access(guard or LocalGuard(own_host, hosts), WebPages(own_host, hosts)).middleware,
                 traced,
             ],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 from click.testing import CliRunner, Result
+from structlog.testing import capture_logs
 
 from skycap.cli import skycap
 from skycap.errors import SkycapError
@@ -19,11 +20,13 @@ async def command(*arguments: str | Path) -> Finished:
     """Run one command to its end. What no user should meet, such as a TypeError, is raised.
 
     Unlike ``skycap()``, it leaves logging as it is: that is configured for a whole process, so for other tests, too.
+    What was logged is in ``lines``.
     """
-    # In a thread, since a command has an event loop of its own.
-    done = await asyncio.to_thread(CliRunner().invoke, skycap, list(map(str, arguments)), standalone_mode=False)
+    with capture_logs() as lines:
+        # In a thread, since a command has an event loop of its own.
+        done = await asyncio.to_thread(CliRunner().invoke, skycap, list(map(str, arguments)), standalone_mode=False)
     problem = _problem(done)
-    return Finished(code=_code(done), out=done.stdout, err=done.stderr + problem)
+    return Finished(code=_code(done), out=done.stdout, err=done.stderr + problem, lines=lines)
 
 
 def commands_of(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,12 @@ class Site:
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """What a command printed, and its exit code."""
+    """What a command printed, and its exit code; ``lines`` is what it logged, if it ran in the test's own process."""
 
     code: int
     out: str
     err: str
+    lines: Sequence[Mapping[str, Any]] = ()
 
     @property
     def json(self) -> Any:

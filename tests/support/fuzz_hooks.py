@@ -31,10 +31,11 @@ def map_case(context: schemathesis.HookContext, case: Any) -> Any:
         case.headers["Accept"] = _PROBLEM
     if number % 11 == 0:
         case.headers["Content-Encoding"] = ("gzip", "deflate", "br", "identity")[number % 4]
-    parameters = case.path_parameters or {}
-    for name, value in (case.query or {}).items():
+    parameters: dict[str, Any] = case.path_parameters or {}
+    query: dict[str, Any] = case.query or {}
+    for name, value in query.items():
         if isinstance(value, str):  # the head of a request may have 8 KiB: more is refused before it is a request
-            case.query[name] = value[:500]
+            query[name] = value[:500]
     for name, known in _NAMES.items():
         if _ID.fullmatch(str(parameters.get(name, ""))) and number % 4:
             parameters[name] = known

@@ -34,6 +34,7 @@ _VERBS = {
     "tokens": ("skycap.cli.tokens:tokens", "Make and list the tokens of the HTTP API."),
     "top": ("skycap.cli.top:top", "Watch queues, daemons and rates, live."),
     "events": ("skycap.cli.events:events", "Follow what happens to jobs, as it happens."),
+    "audit": ("skycap.cli.audit:audit", "List who did what."),
     "alerts": ("skycap.cli.alerts:alerts", "List alarms and what they look at; send a test notice."),
     "plugins": ("skycap.cli.plugins:plugins", "List the plugins, and begin a new one."),
     "config": (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from skycap.breaker import BreakerSpec
+from skycap.cli.audited import audited
 from skycap.cli.cells import state_cell
 from skycap.cli.changes import end_of, until_text
 from skycap.cli.completing import breaker_names
@@ -48,6 +49,7 @@ def list_breakers(config: Path | None, as_json: bool) -> None:
 @click.option("--for", "duration", type=DURATION, metavar="DURATION", help="10m, 2h; else until it is reset.")
 @config_option
 @json_option
+@audited("breaker.open", target="name", asked=("duration",))
 def open_breaker(name: str, duration: timedelta | None, config: Path | None, as_json: bool) -> None:
     """Let no call to the partner pass: jobs that need it wait."""
     status = asyncio.run(_change(settings_of(config), name, lambda state, spec: state.open(spec, duration)))
@@ -58,6 +60,7 @@ def open_breaker(name: str, duration: timedelta | None, config: Path | None, as_
 @click.argument("name", metavar="NAME", shell_complete=breaker_names)
 @config_option
 @json_option
+@audited("breaker.close", target="name")
 def close(name: str, config: Path | None, as_json: bool) -> None:
     """Let all calls to the partner pass, however they end, until it is reset."""
     status = asyncio.run(_change(settings_of(config), name, lambda state, spec: state.close(spec)))
@@ -68,6 +71,7 @@ def close(name: str, config: Path | None, as_json: bool) -> None:
 @click.argument("name", metavar="NAME", shell_complete=breaker_names)
 @config_option
 @json_option
+@audited("breaker.reset", target="name")
 def reset(name: str, config: Path | None, as_json: bool) -> None:
     """Let NAME begin anew: closed, and to open by itself when calls fail."""
     status = asyncio.run(_change(settings_of(config), name, lambda state, spec: state.reset(spec)))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from skycap.cache import Asked
+from skycap.cli.audited import audited
 from skycap.cli.failures import told_address
 from skycap.cli.installation import settings_of
 from skycap.cli.options import config_option
@@ -56,6 +57,7 @@ def stats(namespace: str | None, keys: int, config: Path | None, as_json: bool) 
 @click.argument("keys", nargs=-1, required=True, metavar="KEY…")
 @config_option
 @json_option
+@audited("cache.delete", target="keys")
 def delete(keys: tuple[str, ...], config: Path | None, as_json: bool) -> None:
     """Forget the values of KEY…, as hotel:cmq1, also those that are being loaded."""
     _forget(settings_of(config), lambda service: service.delete_now(*keys))
@@ -66,6 +68,7 @@ def delete(keys: tuple[str, ...], config: Path | None, as_json: bool) -> None:
 @click.argument("tags", nargs=-1, required=True, metavar="TAG…")
 @config_option
 @json_option
+@audited("cache.invalidate", target="tags")
 def invalidate(tags: tuple[str, ...], config: Path | None, as_json: bool) -> None:
     """Forget all values that were kept with one of TAG…."""
     _forget(settings_of(config), lambda service: service.invalidate_now(*tags))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from skycap.cli.audited import audited
 from skycap.cli.installation import Queues, connected_queues, settings_of
 from skycap.cli.jobs import as_document, show
 from skycap.cli.options import config_option, fields_of, filter_options, plugins_dir_option
@@ -87,6 +88,7 @@ def list_dead(
 @plugins_dir_option
 @config_option
 @json_option
+@audited("dead.redrive", target="job_ids", asked=("everything", "queue", "kind", "tag", "reason", "rate"))
 def redrive(
     job_ids: tuple[str, ...],
     everything: bool,
@@ -116,6 +118,7 @@ def redrive(
 @_chosen
 @config_option
 @json_option
+@audited("dead.discard", target="job_ids", asked=("everything", "queue", "kind", "tag", "reason"))
 def discard(
     job_ids: tuple[str, ...],
     everything: bool,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from skycap.cli.failures import told_address
+from skycap.errors import SkycapError
 from skycap.job import Job
 
 if TYPE_CHECKING:
     from skycap.engine.link import Link
     from skycap.engine.queue import Queue
     from skycap.settings import Settings
+
+_SETTINGS = "skycap.settings"
 
 
 def settings_of(
@@ -30,16 +33,26 @@ def settings_of(
     from skycap.settings import load_settings
 
     settings = load_settings(config, environ=environ, overrides=overrides)
-    if settings.redis.url is not None or settings.production:
-        return settings
-    running = read_addresses(settings.state_dir())
-    if running is None:
-        return settings
-    return load_settings(
-        config,
-        environ=environ,
-        overrides={"redis.url": running.redis_url, "database.url": running.database_url} | dict(overrides or {}),
-    )
+    if settings.redis.url is None and not settings.production:
+        running = read_addresses(settings.state_dir())
+        if running is not None:
+            embedded = {"redis.url": running.redis_url, "database.url": running.database_url}
+            settings = load_settings(config, environ=environ, overrides=embedded | dict(overrides or {}))
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        context.meta[_SETTINGS] = settings
+    return settings
+
+
+def settings_in_use() -> Settings | None:
+    """Those that the running command has read, or would read; None where they cannot be."""
+    context = click.get_current_context(silent=True)
+    found: Settings | None = None if context is None else context.meta.get(_SETTINGS)
+    if found is not None:
+        return found
+    with suppress(SkycapError):
+        return settings_of(None if context is None else context.params.get("config"))
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

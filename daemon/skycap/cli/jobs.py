@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from skycap.cli.audited import audited
 from skycap.cli.cells import state_cell
 from skycap.cli.installation import connected_queues, settings_of
 from skycap.cli.options import config_option, filter_options
@@ -74,6 +75,7 @@ def show(job_id: str, config: Path | None, as_json: bool) -> None:
 @click.argument("job_id", metavar="JOB")
 @config_option
 @json_option
+@audited("job.cancel", target="job_id")
 def cancel(job_id: str, config: Path | None, as_json: bool) -> None:
     """Cancel a job; a running one is stopped at its worker's next heartbeat."""
     _say(asyncio.run(_cancel(settings_of(config), job_id)), as_json=as_json)
@@ -83,6 +85,7 @@ def cancel(job_id: str, config: Path | None, as_json: bool) -> None:
 @click.argument("job_id", metavar="JOB")
 @config_option
 @json_option
+@audited("job.retry", target="job_id")
 def retry(job_id: str, config: Path | None, as_json: bool) -> None:
     """Run a waiting or discarded job now."""
     from skycap.engine.queue import NOW
@@ -94,6 +97,7 @@ def retry(job_id: str, config: Path | None, as_json: bool) -> None:
 @click.argument("job_id", metavar="JOB")
 @config_option
 @json_option
+@audited("job.retry", target="job_id")
 def run(job_id: str, config: Path | None, as_json: bool) -> int:
     """Run a waiting or discarded job now; exit 1 if it runs or has ended otherwise."""
     from skycap.engine.queue import NOW
@@ -107,6 +111,7 @@ def run(job_id: str, config: Path | None, as_json: bool) -> int:
 @click.option("--at", type=MOMENT, metavar="TIME", help="At this time: 2026-11-24T08:00+03:00.")
 @config_option
 @json_option
+@audited("job.reschedule", target="job_id", asked=("delay", "at"))
 def reschedule(job_id: str, delay: timedelta | None, at: datetime | None, config: Path | None, as_json: bool) -> int:
     """Put a waiting or discarded job to another time; exit 1 if it runs or has ended otherwise."""
     from skycap.admission import checked_time

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skycap.cli.audited import audited
 from skycap.cli.changes import end_of, until_text
 from skycap.cli.completing import kind_names
 from skycap.cli.installation import connected_queues, settings_of
@@ -67,6 +68,7 @@ def list_kinds(config: Path | None, as_json: bool, json_schema: bool, typescript
 @click.option("--for", "duration", type=DURATION, metavar="DURATION", help="10m, 2h; else until it is resumed.")
 @config_option
 @json_option
+@audited("kind.pause", target="kind", asked=("duration",))
 def pause(kind: str, duration: timedelta | None, config: Path | None, as_json: bool) -> None:
     """Let no worker start a job of KIND; the other kinds of its queue go on."""
     asyncio.run(_switch(settings_of(config), kind, lambda queue, gate: queue.shut(gate, duration)))
@@ -78,6 +80,7 @@ def pause(kind: str, duration: timedelta | None, config: Path | None, as_json: b
 @click.argument("kind", shell_complete=kind_names)
 @config_option
 @json_option
+@audited("kind.resume", target="kind")
 def resume(kind: str, config: Path | None, as_json: bool) -> None:
     """Let workers start jobs of KIND again."""
     asyncio.run(_switch(settings_of(config), kind, lambda queue, gate: queue.open(gate)))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from skycap.cli.audited import audited
 from skycap.cli.changes import LIMIT_PART, end_of, figures_of, figures_text, until_text
 from skycap.cli.completing import limit_names
 from skycap.cli.installation import connected_link, settings_of
@@ -55,6 +56,7 @@ def list_limits(config: Path | None, as_json: bool) -> None:
 )
 @config_option
 @json_option
+@audited("limit.set", target="name", asked=("rate", "concurrency"))
 def set_limit(
     name: str, rate: Rate | NoBound | None, concurrency: int | NoBound | None, config: Path | None, as_json: bool
 ) -> None:
@@ -69,6 +71,7 @@ def set_limit(
 @click.argument("name", metavar="LIMIT", shell_complete=limit_names)
 @config_option
 @json_option
+@audited("limit.reset", target="name")
 def reset(name: str, config: Path | None, as_json: bool) -> None:
     """Let LIMIT allow what is configured again."""
     figures = asyncio.run(_reset(settings_of(config), name))
@@ -80,6 +83,7 @@ def reset(name: str, config: Path | None, as_json: bool) -> None:
 @click.option("--for", "duration", type=DURATION, metavar="DURATION", help="5m, 2h; else until it is released.")
 @config_option
 @json_option
+@audited("limit.hold", target="gate", asked=("duration",))
 def hold(gate: str, duration: timedelta | None, config: Path | None, as_json: bool) -> None:
     """Let no job start that LIMIT counts, or counts by VALUE; others go on."""
     held = asyncio.run(_switch(settings_of(config), gate, lambda queue, gate: queue.shut(gate, duration)))
@@ -91,6 +95,7 @@ def hold(gate: str, duration: timedelta | None, config: Path | None, as_json: bo
 @click.argument("gate", metavar="LIMIT[:VALUE]", shell_complete=limit_names)
 @config_option
 @json_option
+@audited("limit.release", target="gate")
 def release(gate: str, config: Path | None, as_json: bool) -> None:
     """Let such jobs start again."""
     released = asyncio.run(_switch(settings_of(config), gate, lambda queue, gate: queue.open(gate)))

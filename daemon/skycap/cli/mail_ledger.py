@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from skycap.cli.addresses import ADDRESS
+from skycap.cli.audited import audited
 from skycap.cli.cells import state_cell
 from skycap.cli.database import connected_database
 from skycap.cli.documents import document_of
@@ -80,6 +81,7 @@ def ledger(
 @_name_argument
 @config_option
 @json_option
+@audited("mail.resend", target="name")
 def resend(name: str, config: Path | None, as_json: bool) -> int:
     """Send a mail after all: it is as if it had been put off, and its dead-lettered job starts over.
 
@@ -93,6 +95,7 @@ def resend(name: str, config: Path | None, as_json: bool) -> int:
 @_name_argument
 @config_option
 @json_option
+@audited("mail.mark-sent", target="name")
 def mark_sent(name: str, config: Path | None, as_json: bool) -> int:
     """Note that a mail in doubt has arrived: it is not sent again."""
     return asyncio.run(_mark_sent(settings_of(config), name)).report(as_json=as_json)

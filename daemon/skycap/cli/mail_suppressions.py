@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from skycap.cli.addresses import ADDRESS
+from skycap.cli.audited import audited
 from skycap.cli.database import connected_database
 from skycap.cli.documents import document_of
 from skycap.cli.installation import settings_of
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 
 HASH_SHOWN = 12
+
+
+def _recipient(options: Mapping[str, Any]) -> str:
+    return _hash_of(options["address"])[:HASH_SHOWN]
 
 
 @click.group
@@ -64,6 +70,7 @@ def list_suppressions(
 @click.option("--note", help="Why, for whoever reads the list.")
 @config_option
 @json_option
+@audited("suppression.add", target=_recipient)
 def add(address: str, note: str | None, config: Path | None, as_json: bool) -> None:
     """Send nothing to ADDRESS any more. With `-`, it is read from standard input, unseen by other users."""
     recipient = _hash_of(address)
@@ -76,6 +83,7 @@ def add(address: str, note: str | None, config: Path | None, as_json: bool) -> N
 @click.argument("address", type=ADDRESS, metavar="ADDRESS|-")
 @config_option
 @json_option
+@audited("suppression.remove", target=_recipient)
 def remove(address: str, config: Path | None, as_json: bool) -> int:
     """Let ADDRESS get mail again; exit 1 if it is not on the list. With `-`, it is read from standard input."""
     recipient = _hash_of(address)

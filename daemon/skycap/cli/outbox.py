@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skycap.cli.audited import audited
 from skycap.cli.database import connected_database
 from skycap.cli.documents import document_of
 from skycap.cli.installation import settings_of
@@ -45,6 +46,7 @@ def outbox(context: click.Context, config: Path | None, as_json: bool) -> None:
 @click.option("--since", required=True, type=MOMENT, metavar="TIME", help="As 2026-11-24T08:00+03:00.")
 @config_option
 @json_option
+@audited("outbox.replay", target=lambda _: "", asked=("since",))
 def replay(since: datetime, config: Path | None, as_json: bool) -> None:
     """After Redis has lost its data: move what was moved to it since then once more, under the same job ids.
 

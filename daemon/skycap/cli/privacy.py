@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from skycap.cli.addresses import ADDRESS
+from skycap.cli.audited import audited
 from skycap.cli.database import connected_database
 from skycap.cli.documents import row_document
 from skycap.cli.installation import Queues, connected_queues, settings_of
@@ -30,7 +31,16 @@ if TYPE_CHECKING:
     from skycap.settings import Settings
 
 
+_HASH_SHOWN = 12
 _F = TypeVar("_F", bound=Callable[..., object])
+
+
+def _hash_of(options: Mapping[str, Any]) -> str:
+    """Who was erased is not remembered by a name."""
+    from skycap.services.ledger import recipient_hash_of
+
+    named = options["email"] or f"user {options['user']}"
+    return recipient_hash_of(named)[:_HASH_SHOWN]
 
 
 def _person_options(command: _F) -> _F:
@@ -67,6 +77,7 @@ def export(user: str | None, email: str | None, config: Path | None) -> None:
 @click.option("--yes", is_flag=True, help="Do it; otherwise it is only said.")
 @config_option
 @json_option
+@audited("privacy.erase", target=_hash_of, asked=("suppressions",), when=lambda options: options["yes"])
 def erase(
     user: str | None, email: str | None, suppressions: bool, yes: bool, config: Path | None, as_json: bool
 ) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from skycap.cli.audited import audited
 from skycap.cli.cells import state_cell
 from skycap.cli.changes import changes_of, gate_text, names_of_parts, parts_of
 from skycap.cli.completing import queue_names
@@ -47,6 +48,7 @@ def list_queues(config: Path | None, as_json: bool) -> None:
 @click.argument("name", metavar="QUEUE", shell_complete=queue_names)
 @config_option
 @json_option
+@audited("queue.pause", target="name")
 def pause(name: str, config: Path | None, as_json: bool) -> None:
     """Let no worker take a job of QUEUE; running ones end."""
     asyncio.run(_switch(settings_of(config), name, paused=True))
@@ -57,6 +59,7 @@ def pause(name: str, config: Path | None, as_json: bool) -> None:
 @click.argument("name", metavar="QUEUE", shell_complete=queue_names)
 @config_option
 @json_option
+@audited("queue.resume", target="name")
 def resume(name: str, config: Path | None, as_json: bool) -> None:
     """Let workers take jobs of QUEUE again."""
     asyncio.run(_switch(settings_of(config), name, paused=False))
@@ -110,6 +113,14 @@ def resume(name: str, config: Path | None, as_json: bool) -> None:
 @click.option("--order", type=click.Choice(["fifo", "lifo"]), help="Which job of the same priority starts next.")
 @config_option
 @json_option
+@audited(
+    "queue.set",
+    target="name",
+    asked=(
+        *("fleet_concurrency", "rate", "max_waiting", "order"),
+        *("keep_finished", "keep_finished_count", "keep_discarded", "keep_discarded_count"),
+    ),
+)
 def set_queue(name: str, config: Path | None, as_json: bool, **options: Any) -> None:
     """Change QUEUE for the whole fleet, from now on, over restarts, whatever is configured."""
     changes = {option: value for option, value in options.items() if value is not None}
@@ -123,6 +134,7 @@ def set_queue(name: str, config: Path | None, as_json: bool, **options: Any) -> 
 @click.argument("parts", metavar="[NAME]…", nargs=-1)
 @config_option
 @json_option
+@audited("queue.reset", target="name", asked=("parts",))
 def reset(name: str, parts: tuple[str, ...], config: Path | None, as_json: bool) -> None:
     """Let QUEUE be as configured again: in what is named (rate, order, …), or in all that was set."""
     _say(name, asyncio.run(_reset(settings_of(config), name, parts)), as_json=as_json)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from skycap.cli.audited import audited
 from skycap.cli.cells import state_cell
 from skycap.cli.completing import schedule_names
 from skycap.cli.installation import connected_queues, settings_of
@@ -46,6 +47,7 @@ def list_schedules(config: Path | None, as_json: bool) -> None:
 @click.option("--for", "duration", type=DURATION, metavar="10m", help="Only for so long.")
 @config_option
 @json_option
+@audited("schedule.pause", target="name", asked=("duration",))
 def pause(name: str, duration: timedelta | None, config: Path | None, as_json: bool) -> None:
     """Let no tick of SCHEDULE become a job, for the whole fleet, until it is resumed; what passes is not caught up."""
     asyncio.run(_pause(settings_of(config), name, duration))
@@ -58,6 +60,7 @@ def pause(name: str, duration: timedelta | None, config: Path | None, as_json: b
 @click.argument("name", metavar="SCHEDULE", shell_complete=schedule_names)
 @config_option
 @json_option
+@audited("schedule.resume", target="name")
 def resume(name: str, config: Path | None, as_json: bool) -> None:
     """Let the ticks of SCHEDULE become jobs again."""
     asyncio.run(_resume(settings_of(config), name))
@@ -69,6 +72,7 @@ def resume(name: str, config: Path | None, as_json: bool) -> None:
 @click.option("--tick", is_flag=True, help="Only the latest tick that is due, and only if the fleet has not had it.")
 @config_option
 @json_option
+@audited("schedule.run", target="name", when=lambda options: not options["tick"])
 def run(name: str, tick: bool, config: Path | None, as_json: bool) -> None:
     """Enqueue SCHEDULE's job now, beside its ticks; with --tick, do what a daemon's clock would do, once for all."""
     settings = settings_of(config)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from skycap.cli.audited import audited
 from skycap.cli.options import config_option
 from skycap.cli.output import answer, json_option, print_json, print_table
 from skycap.errors import ConfigurationError
@@ -37,6 +38,7 @@ def tokens() -> None:
 @click.option("--expires", type=click.DateTime(["%Y-%m-%d"]), help="The day (UTC) from which it is no longer taken.")
 @click.option("--file", "file", type=_FILE, help="The tokens file, which gets its table; it is made if not there.")
 @json_option
+@audited("token.new", target="name", asked=("scopes", "rate", "expires"))
 def new(
     name: str,
     scopes: tuple[str, ...],

@@ -95,16 +95,15 @@ class AuditLog:
 
     async def note(self, action: Action) -> None:
         """Write it down. Never fails: where Redis does not take it within a second, the log says so."""
+        tell(action)
         clean = _clean(action)
-        fields = {name: value for name, value in asdict(clean).items() if value not in (None, {})}
-        _log.info("admin action", **fields)
         try:
             async with asyncio.timeout(_LIMIT_SECONDS):
                 await self._link.call("audit", _PREFIX, _stream_of(clean), _stored(clean))
         except (Unavailable, TimeoutError) as error:
             _log.warning(
                 "an admin action is in the log only, and not in Redis",
-                **fields,
+                **_fields(clean),
                 problem=str(error) or f"no answer within {_LIMIT_SECONDS:g} s",
             )
 
@@ -124,6 +123,15 @@ class AuditLog:
                 break
             newest = f"({text(entries[-1][0])}"
         return found[:limit]
+
+
+def tell(action: Action) -> None:
+    """The line of the log alone: where there is no Redis, or it is known to be away."""
+    _log.info("admin action", **_fields(_clean(action)))
+
+
+def _fields(action: Action) -> dict[str, Any]:
+    return {name: value for name, value in asdict(action).items() if value not in (None, {})}
 
 
 def _stream_of(action: Action) -> str:

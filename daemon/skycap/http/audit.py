@@ -17,7 +17,7 @@ from skycap.http.peers import peer_user
 
 _H = TypeVar("_H", bound=Callable[..., Any])
 
-_ASKED = web.RequestKey("asked", dict)
+_ASKED = web.RequestKey("asked", dict[str, Any])
 _TARGET = web.RequestKey("target", str)
 
 STRANGER = "unknown"

@@ -113,8 +113,7 @@ def _decoded(cursor: str) -> Place | None:
     try:
         document: Any = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         queue, state, gate, score, job_id = document
-        place = Place(queue=queue, state=JobState(state), gate=gate, score=float(score), job_id=job_id)
+        place = Place(queue=str(queue), state=JobState(state), gate=str(gate), score=float(score), job_id=str(job_id))
     except (ValueError, TypeError, OverflowError):
         return None
-    is_text = all(isinstance(part, str) for part in (place.queue, place.gate, place.job_id))
-    return place if is_text and math.isfinite(place.score) else None
+    return place if math.isfinite(place.score) else None

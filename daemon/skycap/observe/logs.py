@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Mapping
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
@@ -83,6 +84,31 @@ def set_level(level: str) -> None:
     root.setLevel(level.upper())
     for name, lowest in _QUIETENED.items():
         logging.getLogger(name).setLevel(max(lowest, root.level))
+
+
+def to_syslog(name: str, address: str = "/dev/log") -> None:
+    """Send what is logged under ``name``, from info on, to the log of the system instead; where there is one."""
+    logger = logging.getLogger(name)
+    if not logger.propagate or not Path(address).exists():
+        return
+    from logging.handlers import SysLogHandler
+
+    try:
+        handler = SysLogHandler(address, facility=SysLogHandler.LOG_AUTHPRIV)
+    except OSError:
+        return
+    handler.ident = "skycap: "
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(ensure_ascii=False),
+            ]
+        )
+    )
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def _rendering(stream: TextIO, style: LogFormat) -> list[Processor]:

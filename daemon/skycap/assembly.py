@@ -472,6 +472,8 @@ def _http(settings: Settings, events: JobEventsRoutes, audit: AuditLog, routes: 
 def _guard(http: HttpSettings, *, production: bool) -> Guard:
     if http.tokens_file is not None:
         file = TokenFile(http.tokens_file)
+        if not http.bind.is_local:
+            file.require_one()
         return TokenGuard(file, token_rate=http.token_rate, is_for_others=not http.bind.is_local)
     return NobodyGuard() if production else LocalGuard(http.bind.host, http.hosts)
 

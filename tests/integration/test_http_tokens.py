@@ -15,6 +15,7 @@ from skycap.http.guards import LocalGuard, NobodyGuard, TokenGuard
 from skycap.http.scopes import Scope
 from skycap.http.tokens import TokenFile, digest_of, new_token, read_tokens
 from tests.support.api import Api, api
+from tests.support.commands import command
 from tests.support.daemons import Site, skycap
 
 ASK = {"kind": "take-note"}
@@ -329,3 +330,37 @@ async def test_where_other_machines_reach_it_status_takes_a_token_and_liveness_d
             ):
                 async with session.get(url + path, headers=bearing(token) if token else {}) as response:
                     assert (path, response.status) == (path, status)
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0:0", "[::]:0", "skycap.example.com:0"])
+async def test_for_other_machines_nothing_starts_without_a_tokens_file(tmp_path: Path, bind: str) -> None:
+    site = Site(folder=tmp_path, redis_url="redis://127.0.0.1:1", extra={"http": {"bind": bind}})
+    done = await command("run", "--config", site.config)
+    assert done.code == 78
+    assert f"bind: {bind} can be reached from other machines; set tokens_file" in done.err
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", f'[old]\nsha256 = "{digest_of(BACKEND)}"\nscopes = ["admin"]\nexpires = 2020-01-01\n'],
+    ids=["no token", "an expired token"],
+)
+async def test_for_other_machines_nothing_starts_without_a_token(tmp_path: Path, text: str) -> None:
+    http = {"bind": "0.0.0.0:0", "tokens_file": str(write(tmp_path / "tokens.toml", text))}
+    site = Site(folder=tmp_path, redis_url="redis://127.0.0.1:1", extra={"http": http})
+    done = await skycap("run", "--config", site.config)
+    assert done.code == 78
+    (line,) = [line for line in done.err.splitlines() if line.startswith("skycap: ")]
+    assert "tokens.toml: has no token that is still taken, and http.bind is for other machines" in line
+    assert "Traceback" not in done.err
+
+
+async def test_a_file_without_an_admin_will_do_and_then_nobody_acts(redis_url: str, tmp_path: Path) -> None:
+    file = write(tmp_path / "t", f'[backend]\nsha256 = "{digest_of(BACKEND)}"\nscopes = ["enqueue", "read"]\n')
+    tokens = TokenFile(file)
+    tokens.require_one()
+    async with api(redis_url, guard=TokenGuard(tokens, token_rate="1000/1s", is_for_others=True)) as site:
+        response = await site.post("/api/queues/tests/pause", None, headers=bearing(BACKEND))
+        assert await code_of(response) == (403, "AUTHORIZATION_001")
+        assert not (await site.queue.counts()).is_paused

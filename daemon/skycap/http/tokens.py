@@ -115,6 +115,15 @@ class TokenFile:
         self._look_at = time.monotonic() + _LOOK_AGAIN_SECONDS
         self._warn_of_others()
 
+    def require_one(self) -> None:
+        """Raises ConfigurationError when nobody has a token that is taken."""
+        if all(token.is_expired() for token in self._tokens):
+            raise ConfigurationError(
+                f"{self._path}: has no token that is still taken, and http.bind is for other machines; make one with "
+                f"`skycap tokens new NAME --scope enqueue --file {self._path}`, or give http.bind an address of this "
+                "machine"
+            )
+
     def tokens(self) -> list[Token]:
         """Looks at the file at most once a second."""
         now = time.monotonic()

@@ -541,6 +541,16 @@ async def test_a_link_from_elsewhere_can_be_followed(redis_url: str) -> None:
         assert response.status == 200
 
 
+@pytest.mark.parametrize("name", [name for name in FOREIGN if name != "a rebound name"])
+async def test_where_a_proxy_adds_the_token_no_page_of_another_acts(site: Api, redis_url: str, name: str) -> None:
+    before = await everything(redis_url)
+    response = await site.post("/api/queues/tests/pause", None, headers={**AS_ADMIN, **FOREIGN[name]})
+    assert (response.status, (await response.json())["code"]) == (403, "AUTHORIZATION_002")
+    assert await everything(redis_url) == before
+    own = {**AS_ADMIN, "Origin": "https://jobs.example.com", "Sec-Fetch-Site": "same-origin"}
+    assert (await site.post("/api/queues/tests/pause", None, headers=own)).status == 200
+
+
 async def test_with_a_token_any_name_will_do(site: Api) -> None:
     headers = {**AS_ADMIN, "Host": "skycap.internal"}
     assert (await site.post("/api/queues/tests/pause", None, headers=headers)).status == 200

@@ -92,6 +92,7 @@ class Access:
                 f"the token {caller.name!r} lacks the scope {' or '.join(need.scopes)}; an admin can add it to "
                 "the tokens file",
             )
+        self._pages.refuse_forged(request)
         return await handler(request)
 
     def caller(self, request: web.Request) -> Caller:

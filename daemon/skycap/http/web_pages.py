@@ -17,7 +17,8 @@ _SAFE_METHODS = frozenset({"GET", "HEAD"})
 class WebPages:
     """Refuses what a page of somebody else has sent: forged requests, and names that were rebound to this machine.
 
-    A request with a token needs no such look: no page knows one, and browsers do not send it by themselves.
+    With a token the host may have any name: no page knows one. But a proxy may add it to whatever a browser sends, so
+    that no other page's request may change anything.
     """
 
     def __init__(self, host: str, further_hosts: Iterable[str] = ()) -> None:
@@ -36,6 +37,20 @@ class WebPages:
                 FOREIGN,
                 "this daemon answers to the names of its own machine only, and to no web page of another; send a "
                 "token, or add the name by which a proxy serves it to http.hosts",
+            )
+
+    def refuse_forged(self, request: web.Request) -> None:
+        """Raises ApiError for one that would change something, and that a page of somebody else has sent."""
+        if request.method in _SAFE_METHODS:
+            return
+        read = request.headers.get
+        site, origin = read("Sec-Fetch-Site"), read("Origin")
+        has_other_origin = origin is not None and not self._is_same(origin.partition("://")[2], read("Host", ""))
+        if site in _FAR or (site is None and has_other_origin):
+            raise ApiError(
+                FOREIGN,
+                "a web page of somebody else has sent this; if it is your own, add the name by which a proxy serves "
+                "it to http.hosts",
             )
 
     def _is_foreign(self, request: web.Request) -> bool:

@@ -27,7 +27,7 @@ READING = {
     *("jobs list", "jobs show", "queues list", "limits list", "breakers list", "dead list", "dead show"),
     *("mail preview", "mail bounce", "mail ledger", "mail suppressions list", "schedules list", "kinds list"),
     *("tokens list", "plugins list", "plugins new", "cache stats", "alerts list", "alerts test"),
-    *("config show", "config reference", "config signing-key"),
+    *("config show", "config reference", "config signing-key", "config check", "config reload"),
     *("db migrate", "db report", "db indexes", "db partition", "db grant"),
 }
 """These change nothing that an admin decides on, or the database's structure, whose own logs tell of it."""

@@ -54,6 +54,8 @@ class Audited:
     """An action as it was stored: when, by Redis' clock, and on which host."""
 
     at: datetime
+    number: int
+    """Of all that were ever stored."""
     host: str
     action: Action
 
@@ -110,7 +112,7 @@ class AuditLog:
     async def newest(self, wanted: Wanted, *, limit: int) -> list[Audited]:
         """What fits, the newest first. Raises Unavailable."""
         found = [each for stream in _STREAMS for each in await self._newest_of(stream, wanted, limit)]
-        return sorted(found, key=lambda each: each.at, reverse=True)[:limit]
+        return sorted(found, key=lambda each: each.number, reverse=True)[:limit]
 
     async def _newest_of(self, stream: str, wanted: Wanted, limit: int) -> list[Audited]:
         oldest = "-" if wanted.since is None else str(max(0, round(wanted.since.timestamp() * 1000)))
@@ -146,9 +148,15 @@ def _audited(entry: tuple[bytes, list[bytes]]) -> Audited | None:
     """None for what no daemon of this version writes."""
     entry_id, fields = entry
     try:
-        document: dict[str, Any] = json.loads(fields_of(fields)["entry"])
+        stored = fields_of(fields)
+        document: dict[str, Any] = json.loads(stored["entry"])
         host = document.pop("host")
-        return Audited(at=moment(entry_id.partition(b"-")[0]), host=host, action=Action(**document))
+        return Audited(
+            at=moment(entry_id.partition(b"-")[0]),
+            number=int(stored["number"]),
+            host=host,
+            action=Action(**document),
+        )
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -57,6 +57,7 @@ from skycap.services.breakers import FleetBreaker, FleetBreakers
 from skycap.services.cache_figures import total_of
 from skycap.services.http_client import PartnerClient
 from skycap.status_page import StatusPage
+from skycap.telemetry import metric_sender_of
 from skycap.worker.consumer import Consumer
 from skycap.worker.executor import Executor
 from skycap.worker.job_context import Services
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from skycap.job_type import JobType
     from skycap.maintenance.outbox import OutboxRelay
     from skycap.observe.meters import Meters
+    from skycap.observe.otlp_metrics import MetricSender
     from skycap.observe.pulse import Pulse
     from skycap.registry import Registry
     from skycap.services.admin_mail import AdminMail
@@ -116,6 +118,7 @@ class Daemon:
     tables: AbsentTables
     outbox: OutboxRelay | None
     alerts: AlertWatch | None
+    metric_sender: MetricSender | None
     http: HttpServer | None
 
     @property
@@ -227,6 +230,18 @@ def assemble(settings: Settings) -> Daemon:
         cache=cache,
         is_watched=settings.alerts.is_on,
     )
+    metrics = metrics_of(
+        settings,
+        registry,
+        vitals,
+        broker.link,
+        databases,
+        meters=meters,
+        clock=clock,
+        breakers=breakers,
+        cache=cache,
+        loop_monitor=loop_monitor,
+    )
     bodies = Bodies()
     return Daemon(
         id=name,
@@ -252,6 +267,7 @@ def assemble(settings: Settings) -> Daemon:
         alerts=alert_watch_of(
             settings, vitals, database, mail.admin if mail else None, broker.link, cache=cache, name=name
         ),
+        metric_sender=metric_sender_of(settings, metrics.families),
         http=_http(
             settings,
             JobEventsRoutes(vitals.queues),
@@ -270,18 +286,7 @@ def assemble(settings: Settings) -> Daemon:
                     )
                 ),
                 CacheRoutes(cache),
-                metrics_of(
-                    settings,
-                    registry,
-                    vitals,
-                    broker.link,
-                    databases,
-                    meters=meters,
-                    clock=clock,
-                    breakers=breakers,
-                    cache=cache,
-                    loop_monitor=loop_monitor,
-                ),
+                metrics,
                 BreakerRoutes(vitals.breakers),
                 *_api(Intake(registry, signer=settings.signing.signer), registry, vitals.queues, bodies),
                 *admin_routes(

@@ -17,7 +17,7 @@ from skycap.errors import ConfigurationError
 from skycap.exits import Exit
 from skycap.settings import Settings, load_settings
 from skycap.supervisor.life import supervise
-from skycap.telemetry import telemetry_of
+from skycap.telemetry import spans_of
 
 _TIME_TO_END = timedelta(seconds=2)
 
@@ -33,7 +33,7 @@ def serve(settings: Settings, config: Path | None, overrides: Mapping[str, objec
 async def _serve(settings: Settings, config: Path | None, overrides: Mapping[str, object], *, embedded: bool) -> Exit:
     async with AsyncExitStack() as closing:
         addresses = await _start_embedded(settings, closing) if embedded else {}
-        closing.enter_context(telemetry_of(settings))
+        closing.enter_context(spans_of(settings))
         return await supervise(lambda: assemble(load_settings(config, overrides={**overrides, **addresses})))
 
 

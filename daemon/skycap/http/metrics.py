@@ -69,11 +69,11 @@ class MetricsRoutes:
         """What is known now, in the text format or as OpenMetrics."""
         # In a thread: it takes some milliseconds, and for the first time as long as it takes to load the library.
         accept = request.headers.get("Accept", "")
-        content_type, body = await asyncio.to_thread(exposition, await self._families(), accept=accept)
+        content_type, body = await asyncio.to_thread(exposition, await self.families(), accept=accept)
         headers = {"Content-Type": content_type, "Cache-Control": "no-store", "Vary": "Accept"}
         return web.Response(body=body, headers=headers)
 
-    async def _families(self) -> list[Family]:
+    async def families(self) -> list[Family]:
         sources, vitals = self._sources, self._sources.vitals
         fleet, servers = await asyncio.gather(self._look_at_fleet(), self._look_at_servers())
         return [

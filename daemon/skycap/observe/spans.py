@@ -24,7 +24,7 @@ _KINDS: Mapping[SpanKind, trace.SpanKind] = {
     "producer": trace.SpanKind.PRODUCER,
     "consumer": trace.SpanKind.CONSUMER,
 }
-_EXPORT_SECONDS = 5
+EXPORT_SECONDS = 5
 
 
 @contextmanager
@@ -37,8 +37,8 @@ def collected(*, endpoint: str | None, sample_ratio: float) -> Generator[None]:
     provider = TracerProvider(
         resource=resource(), sampler=ParentBased(TraceIdRatioBased(sample_ratio)), shutdown_on_exit=False
     )
-    traces = None if endpoint is None else f"{endpoint.rstrip('/')}/v1/traces"
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=traces, timeout=_EXPORT_SECONDS)))
+    exporter = OTLPSpanExporter(endpoint=address_for(endpoint, "traces"), timeout=EXPORT_SECONDS)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     collect_with(_Tracer(provider.get_tracer("skycap", metadata.version("skycap"))))
     try:
@@ -46,6 +46,11 @@ def collected(*, endpoint: str | None, sample_ratio: float) -> Generator[None]:
     finally:
         collect_with(None)
         provider.shutdown()
+
+
+def address_for(endpoint: str | None, signal: str) -> str | None:
+    """Where one signal goes; None has OpenTelemetry's own variables decide."""
+    return None if endpoint is None else f"{endpoint.rstrip('/')}/v1/{signal}"
 
 
 def resource() -> Resource:

@@ -8,13 +8,17 @@ from skycap.settings.section import Section
 
 
 class TelemetrySettings(Section):
-    """Traces for OpenTelemetry, with skycap[otel]; OTEL_SERVICE_NAME and OTEL_EXPORTER_OTLP_HEADERS are understood."""
+    """Traces and metrics for OpenTelemetry, with skycap[otel]; its variables, such as OTEL_SERVICE_NAME, hold too."""
 
     traces: bool = Field(
         default=False,
         description="Send spans of requests, jobs, mails and calls to partners. A job belongs to the trace of whoever "
         "enqueued it, whether or not it is sent.",
     )
+    metrics: bool = Field(
+        default=False, description="Send what /metrics shows, under the same names: for those without Prometheus."
+    )
+    metrics_seconds: float = Field(default=60.0, ge=1, le=3600, description="How often metrics are sent.")
     endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://[^@\s]+$",

@@ -78,7 +78,7 @@ class Generation:
         closing.callback(daemon.loop_monitor.stop)
         daemon.worker.start()
         self._begin(daemon.presence.run(), "presence")
-        if daemon.http is not None:
+        if daemon.http is not None or daemon.metric_sender is not None:
             self._begin(watch_lag(daemon.meters.loop_lag.note), "event loop lag")
         self._parts = [self._begin(part, name) for name, part in self._what_only_one_generation_does().items()]
         closing.push_async_callback(self._end_tasks)
@@ -108,6 +108,8 @@ class Generation:
             parts["outbox"] = daemon.outbox.run()
         if daemon.alerts is not None:
             parts["alerts"] = daemon.alerts.run()
+        if daemon.metric_sender is not None:
+            parts["metrics"] = daemon.metric_sender.run()
         return parts
 
     async def ended(self) -> None:

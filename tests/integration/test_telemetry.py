@@ -1,4 +1,4 @@
-"""One trace from the backend's request to the reply of the mail server, as a real collector receives it."""
+"""Traces from the backend's request to the reply of the mail server, and metrics, as a real collector gets them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import Any
 import asyncpg
 import pytest
 from aiohttp import ClientSession, web
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.sdk.trace import TracerProvider
 
 from skycap import AsyncClient, JobState
@@ -51,13 +53,24 @@ class Collector:
 
     url: str = ""
     spans: list[Received] = field(default_factory=list[Received])
+    metrics: dict[str, Metric] = field(default_factory=dict[str, Metric])
     everything: bytes = b""
 
-    async def take(self, request: web.Request) -> web.Response:
+    async def take_metrics(self, request: web.Request) -> web.Response:
+        for of_resource in ExportMetricsServiceRequest.FromString(await self._body(request)).resource_metrics:
+            for of_scope in of_resource.scope_metrics:
+                self.metrics |= {metric.name: metric for metric in of_scope.metrics}
+        return web.Response(content_type="application/x-protobuf")
+
+    async def _body(self, request: web.Request) -> bytes:
         body = await request.read()
         if body[:2] == b"\x1f\x8b":
             body = gzip.decompress(body)
         self.everything += body
+        return body
+
+    async def take_spans(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
         for of_resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             service = _attributes(of_resource.resource.attributes)
             for of_scope in of_resource.scope_spans:
@@ -87,13 +100,16 @@ def _attributes(pairs: Any) -> dict[str, Any]:
 async def listening() -> AsyncGenerator[Collector]:
     collector = Collector()
     application = web.Application()
-    application.router.add_post("/v1/traces", collector.take)
+    application.router.add_post("/v1/traces", collector.take_spans)
+    application.router.add_post("/v1/metrics", collector.take_metrics)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     collector.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield collector
-    await runner.cleanup()
+    try:
+        yield collector
+    finally:
+        await runner.cleanup()
 
 
 @pytest.fixture
@@ -189,8 +205,40 @@ async def test_a_python_client_carries_the_span_in_which_it_enqueues(redis_url: 
     assert await labels_of(redis_url, outside.job_id) == {}
 
 
+async def test_metrics_arrive_as_prometheus_would_read_them(site: Site, redis_url: str) -> None:
+    async with listening() as collector:
+        site.extra["telemetry"] = {"metrics": True, "metrics_seconds": 1, "endpoint": collector.url}
+        async with site.daemon() as daemon, AsyncClient(redis_url) as client:
+            await client.wait(await enqueue(daemon.http_url, JOB, {}), queue="email", timeout=PATIENCE)
+
+            async def the_job_is_counted() -> bool:
+                return bool(_completed(collector))
+
+            await eventually(the_job_is_counted)
+            async with ClientSession() as session, session.get(f"{daemon.http_url}/metrics") as answer:
+                scraped = await answer.text()
+    (point,) = _completed(collector)
+    assert point.as_double == 1
+    assert collector.metrics["skycap_jobs_finished_total"].sum.is_monotonic
+    assert collector.metrics["skycap_queue_jobs"].WhichOneof("data") == "gauge"
+    (durations,) = collector.metrics["skycap_job_duration_seconds"].histogram.data_points
+    assert durations.count == sum(durations.bucket_counts) == 1
+    assert len(durations.bucket_counts) == len(durations.explicit_bounds) + 1
+    names = {line.split()[2] for line in scraped.splitlines() if line.startswith("# TYPE ")}
+    assert set(collector.metrics) <= names
+    assert ADDRESS.encode() not in collector.everything
+
+
+def _completed(collector: Collector) -> list[Any]:
+    if "skycap_jobs_finished_total" not in collector.metrics:
+        return []
+    wanted = {"queue": "email", "job_type": JOB["kind"], "outcome": "ok"}
+    points = collector.metrics["skycap_jobs_finished_total"].sum.data_points
+    return [point for point in points if _attributes(point.attributes) == wanted and point.as_double]
+
+
 async def test_a_collector_that_is_away_hinders_nothing(site: Site, redis_url: str) -> None:
-    site.extra["telemetry"] = {"traces": True, "endpoint": "http://127.0.0.1:1"}
+    site.extra["telemetry"] = {"traces": True, "metrics": True, "metrics_seconds": 1, "endpoint": "http://127.0.0.1:1"}
     async with site.daemon() as daemon, AsyncClient(redis_url) as client:
         job = await client.wait(await enqueue(daemon.http_url, JOB, {}), queue="email", timeout=PATIENCE)
         assert job is not None

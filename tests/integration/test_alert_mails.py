@@ -233,6 +233,6 @@ async def test_without_anybody_to_tell_a_test_is_refused_and_the_list_says_so(re
 
 async def test_mails_to_admins_need_a_mail_server(redis_url: str, tmp_path: Path) -> None:
     site = Site(folder=tmp_path, redis_url=redis_url, extra={"alerts": {"mail_to": [OPS]}})
-    for arguments in (("run", "--config", site.config), ("alerts", "test", "--config", site.config)):
-        done = await command(*arguments)
+    config = str(site.config)
+    for done in (await skycap("run", "--config", config), await command("alerts", "test", "--config", config)):
         assert done.code == Exit.CONFIGURATION

@@ -173,7 +173,7 @@ async def test_what_the_partner_refuses_is_no_failure_of_its(
     ("said", "least", "most"),
     [
         ("17", 17, 17),
-        (format_datetime(datetime.now(UTC) + timedelta(minutes=30), usegmt=True), 1500, 1800),
+        ("in half an hour", 1700, 1800),
         ("soon", 60, 60),
         ("999999999", 3600, 3600),
     ],
@@ -182,6 +182,8 @@ async def test_what_the_partner_refuses_is_no_failure_of_its(
 async def test_a_partner_that_asks_for_a_pause_gets_it(  # noqa: PLR0917 - fixtures and parameters
     partner: Partner, url: str, client: PartnerClient, said: str, least: int, most: int
 ) -> None:
+    if said == "in half an hour":
+        said = format_datetime(datetime.now(UTC) + timedelta(minutes=30), usegmt=True)
     partner.answers = [answer(429, **{"Retry-After": said})]
     with pytest.raises(RateLimited) as caught:
         await client.request("GET", url, breaker="partner")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import click
 from click.testing import CliRunner, Result
@@ -22,11 +23,14 @@ async def command(*arguments: str | Path) -> Finished:
     Unlike ``skycap()``, it leaves logging as it is: that is configured for a whole process, so for other tests, too.
     What was logged is in ``lines``.
     """
-    with capture_logs() as lines:
+    with patch("skycap.observe.logs.configure", _leave_as_it_is), capture_logs() as lines:
         # In a thread, since a command has an event loop of its own.
         done = await asyncio.to_thread(CliRunner().invoke, skycap, list(map(str, arguments)), standalone_mode=False)
     problem = _problem(done)
     return Finished(code=_code(done), out=done.stdout, err=done.stderr + problem, lines=lines)
+
+
+def _leave_as_it_is(**_: object) -> None: ...
 
 
 def commands_of(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from skycap.assembly import assemble
+from skycap.assembly import Daemon, assemble
 from skycap.errors import ConfigurationError
 from skycap.exits import Exit
 from skycap.settings import Settings, load_settings
@@ -34,7 +34,15 @@ async def _serve(settings: Settings, config: Path | None, overrides: Mapping[str
     async with AsyncExitStack() as closing:
         addresses = await _start_embedded(settings, closing) if embedded else {}
         closing.enter_context(spans_of(settings))
-        return await supervise(lambda: assemble(load_settings(config, overrides={**overrides, **addresses})))
+        if addresses:
+            settings = load_settings(config, overrides={**overrides, **addresses})
+        unread = [settings]  # read once more for a reload only: it may come from a pipe
+
+        def make() -> Daemon:
+            read = unread.pop() if unread else load_settings(config, overrides={**overrides, **addresses})
+            return assemble(read)
+
+        return await supervise(make)
 
 
 def _leave_stragglers_behind(code: Exit) -> None:

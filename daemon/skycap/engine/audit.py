@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -103,7 +104,9 @@ class AuditLog:
             async with asyncio.timeout(_LIMIT_SECONDS):
                 await self._link.call("audit", _PREFIX, _stream_of(clean), _stored(clean))
         except (Unavailable, TimeoutError) as error:
-            _log.warning(
+            # Of what was refused, nothing was done that anybody could miss.
+            _log.log(
+                logging.DEBUG if action.outcome == "refused" else logging.WARNING,
                 "an admin action is in the log only, and not in Redis",
                 **_fields(clean),
                 problem=str(error) or f"no answer within {_LIMIT_SECONDS:g} s",

@@ -13,7 +13,7 @@ _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'")
 
 DIRECT = (
     *("BLMOVE", "BLPOP", "DEL", "EXISTS", "GET", "HGET", "HGETALL", "HINCRBY", "HMGET", "LRANGE", "SADD", "SMEMBERS"),
-    *("XRANGE", "XREAD", "XREVRANGE", "ZCARD", "ZRANGE", "ZREVRANGE", "ZSCORE"),
+    *("XRANGE", "XREAD", "XREVRANGE", "ZCARD", "ZRANGE", "ZRANK", "ZREVRANGE", "ZREVRANK", "ZSCORE"),
 )
 """What is asked on keys outside of scripts."""
 

@@ -51,8 +51,16 @@ class _Apscheduler:
     def next_after(self, moment: datetime) -> datetime | None:
         # Half a millisecond, since its floating-point numbers may miss a tick that is exactly where it looks from.
         tick = cast("datetime | None", self._trigger.get_next_fire_time(None, moment + _HALF_A_MILLISECOND))
+        if tick is None:
+            return None
+        tick = _nearest_millisecond(tick)  # or from 2106 on, it may be a microsecond late
         # The trigger of one date does not care that it has passed.
-        return tick if tick is not None and tick > moment else None
+        return tick if tick > moment else None
+
+
+def _nearest_millisecond(moment: datetime) -> datetime:
+    late = moment + _HALF_A_MILLISECOND
+    return late.replace(microsecond=late.microsecond // 1000 * 1000)
 
 
 def ticks_of(schedule: Schedule) -> Ticks:

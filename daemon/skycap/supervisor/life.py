@@ -27,6 +27,8 @@ _log = structlog.get_logger("skycap.supervisor")
 
 REPORT_INTERVAL = timedelta(seconds=5)
 
+_STDERR = 2
+
 _LOADING = timedelta(minutes=5)
 """What importing the plugins may take: systemd cannot be asked again meanwhile."""
 _STARTING = timedelta(minutes=10)
@@ -42,7 +44,7 @@ async def supervise(make: Callable[[], Daemon]) -> Exit:
     SIGHUP has it made anew: ``make`` reads the settings and assembles a daemon. Returns TRY_AGAIN for a daemon that
     has to be started again, since its memory is used up. Raises what a part that died raised.
     """
-    faulthandler.enable()  # the watchdog's SIGABRT then leaves every stack in the journal
+    faulthandler.enable(_STDERR)  # the watchdog's SIGABRT then leaves every stack in the journal
     allow_many_connections()
     with heard_signals() as signals:
         succession = Succession(make, hurry=signals.hurry)

@@ -56,6 +56,7 @@ from skycap.scheduling import schedules_of
 from skycap.services.breakers import FleetBreaker, FleetBreakers
 from skycap.services.cache_figures import total_of
 from skycap.services.http_client import PartnerClient
+from skycap.settings.addresses import ListenAddress
 from skycap.status_page import StatusPage
 from skycap.telemetry import metric_sender_of
 from skycap.worker.consumer import Consumer
@@ -67,6 +68,7 @@ from skycap.worker.verdict import Policy
 from skycap.worker.worker import Worker, worker_id
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from skycap.alerts.watch import AlertWatch
@@ -139,8 +141,11 @@ class Daemon:
         return (*self.clock.pulses, *others)
 
 
-def assemble(settings: Settings) -> Daemon:
-    """Raises ConfigurationError for whatever no daemon should start with."""
+def assemble(settings: Settings, *, sockets: Sequence[socket.socket] = ()) -> Daemon:
+    """Raises ConfigurationError for whatever no daemon should start with.
+
+    ``sockets``, which listen already, are served instead of ``http.bind``.
+    """
     registry = load_plugins(settings)
     refuse_contradictions(registry, settings)
     url = settings.require_redis().unmasked
@@ -299,6 +304,7 @@ def assemble(settings: Settings) -> Daemon:
                 ),
                 *([UnsubscribeRoutes(mail.subscriptions, mail.pages)] if mail else []),
             ],
+            sockets,
         ),
     )
 
@@ -457,8 +463,19 @@ def _api(intake: Intake, registry: Registry, queues: Mapping[str, Queue], bodies
     ]
 
 
-def _http(settings: Settings, events: JobEventsRoutes, audit: AuditLog, routes: Sequence[Routes]) -> HttpServer | None:
+def _http(
+    settings: Settings,
+    events: JobEventsRoutes,
+    audit: AuditLog,
+    routes: Sequence[Routes],
+    sockets: Sequence[socket.socket],
+) -> HttpServer | None:
     if not settings.http.enabled:
+        if sockets:
+            raise ConfigurationError(
+                "http.enabled: is false, but systemd holds a socket whose callers would wait for ever; set it to true, "
+                "or `systemctl disable --now` the socket unit"
+            )
         return None
     bind = settings.http.bind
     return HttpServer(
@@ -466,7 +483,10 @@ def _http(settings: Settings, events: JobEventsRoutes, audit: AuditLog, routes: 
         host=bind.host,
         port=bind.port,
         path=bind.path,
-        guard=_guard(settings.http, production=settings.production),
+        sockets=sockets,
+        guard=_guard(
+            settings.http, [ListenAddress.of(each) for each in sockets] or [bind], production=settings.production
+        ),
         hosts=settings.http.hosts,
         audit=audit,
         development=not settings.production,
@@ -474,13 +494,24 @@ def _http(settings: Settings, events: JobEventsRoutes, audit: AuditLog, routes: 
     )
 
 
-def _guard(http: HttpSettings, *, production: bool) -> Guard:
+def _guard(http: HttpSettings, addresses: Sequence[ListenAddress], *, production: bool) -> Guard:
     if http.tokens_file is not None:
         file = TokenFile(http.tokens_file)
-        if not http.bind.is_local:
+        is_for_others = not all(address.is_local for address in addresses)
+        if is_for_others:
             file.require_one()
-        return TokenGuard(file, token_rate=http.token_rate, is_for_others=not http.bind.is_local)
-    return NobodyGuard() if production else LocalGuard(http.bind.host, http.hosts)
+        return TokenGuard(file, token_rate=http.token_rate, is_for_others=is_for_others)
+    for address in addresses:
+        if not address.is_local:
+            raise ConfigurationError(
+                f"http.tokens_file: is not set, and others reach {address}, which systemd passed; set it "
+                "(`skycap tokens new` makes tokens), or let the socket unit listen on 127.0.0.1 or a path"
+            )
+    return (
+        NobodyGuard()
+        if production
+        else LocalGuard(next((each.host for each in addresses if each.host), ""), http.hosts)
+    )
 
 
 def _dependencies(broker: QueueBroker, database: DatabasePool | None, smtp: SmtpPool | None) -> Dependencies:

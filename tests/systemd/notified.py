@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 from asyncio.subprocess import Process
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -77,11 +77,16 @@ class NotifiedDaemon:
 
 @asynccontextmanager
 async def notified(
-    site: Site, *, watchdog: timedelta | None = None, trouble: str = ""
+    site: Site,
+    *,
+    watchdog: timedelta | None = None,
+    trouble: str = "",
+    passed: Sequence[socket.socket] = (),
+    passed_to: str = "$$",
 ) -> AsyncGenerator[NotifiedDaemon]:
     """A daemon that was just started, and is killed at the end unless it has ended.
 
-    ``trouble`` is for plugins/trouble.py.
+    ``trouble`` is for plugins/trouble.py; the sockets ``passed`` are for the process ``passed_to``, in a shell's words.
     """
     with (
         tempfile.TemporaryDirectory() as folder,  # pytest's own may be too long for the path of a socket
@@ -91,6 +96,7 @@ async def notified(
         listening.bind(f"{folder}/notify")
         listening.setblocking(False)
         process = await asyncio.create_subprocess_exec(
+            *("bash", "-c", _passing(passed, passed_to), "bash"),
             *(sys.executable, "-m", "skycap", "run", "--config", site.config),
             env={
                 **CLEAN,
@@ -103,6 +109,7 @@ async def notified(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
+            pass_fds=[each.fileno() for each in passed],
         )
         daemon = NotifiedDaemon(process=process, socket=listening, log=site.log)
         listener = asyncio.create_task(daemon.listen())
@@ -118,3 +125,13 @@ async def notified(
 
 def _watched(watchdog: timedelta | None) -> dict[str, str]:
     return {} if watchdog is None else {"WATCHDOG_USEC": str(watchdog // timedelta(microseconds=1))}
+
+
+def _passing(passed: Sequence[socket.socket], to: str) -> str:
+    """A script that starts its arguments as systemd does: with the sockets from descriptor 3 on (sd_listen_fds(3))."""
+    if not passed:
+        return 'exec "$@"'
+    # By way of higher numbers, since each may lie where another one goes.
+    aside = [f"{100 + index}<&{each.fileno()}" for index, each in enumerate(passed)]
+    in_order = [f"{3 + index}<&{100 + index} {100 + index}<&-" for index in range(len(passed))]
+    return f'exec {" ".join((*aside, *in_order))}; LISTEN_PID={to} LISTEN_FDS={len(passed)} exec "$@"'

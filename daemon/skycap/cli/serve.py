@@ -15,6 +15,7 @@ import structlog
 from skycap.assembly import Daemon, assemble
 from skycap.errors import ConfigurationError
 from skycap.exits import Exit
+from skycap.http.passed_sockets import passed_sockets
 from skycap.settings import Settings, load_settings
 from skycap.supervisor.life import supervise
 from skycap.telemetry import spans_of
@@ -31,6 +32,7 @@ def serve(settings: Settings, config: Path | None, overrides: Mapping[str, objec
 
 
 async def _serve(settings: Settings, config: Path | None, overrides: Mapping[str, object], *, embedded: bool) -> Exit:
+    sockets = passed_sockets()
     async with AsyncExitStack() as closing:
         addresses = await _start_embedded(settings, closing) if embedded else {}
         closing.enter_context(spans_of(settings))
@@ -40,7 +42,7 @@ async def _serve(settings: Settings, config: Path | None, overrides: Mapping[str
 
         def make() -> Daemon:
             read = unread.pop() if unread else load_settings(config, overrides={**overrides, **addresses})
-            return assemble(read)
+            return assemble(read, sockets=sockets)
 
         return await supervise(make)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,45 @@ _KEEP_ALIVE_SECONDS = 75.0
 """Longer than proxies keep theirs (60 s is usual), so that it is never us who closes under a request."""
 _LINGERING_SECONDS = 2.0
 """How long the rest of a refused body is read, for the asker to see the answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where to listen: ``sockets`` that do so already, or else the path of a unix socket, or else host and port."""
+
+    host: str
+    port: int
+    path: Path | None
+    sockets: tuple[socket.socket, ...] = ()
+
+    @property
+    def web_host(self) -> str:
+        """Where browsers reach it; empty for unix sockets, which none does."""
+        if self.sockets:
+            inet = (each for each in self.sockets if each.family is not socket.AF_UNIX)
+            return next((str(each.getsockname()[0]) for each in inet), "")
+        return "" if self.path else self.host
+
+    def is_as(self, other: Place) -> bool:
+        """Whether one goes on where the other listens; what is configured does not move passed sockets."""
+        return self.sockets == other.sockets if self.sockets else self == other
+
+    async def listen(self, runner: web.ServerRunner) -> None:
+        """Raises OSError when the address is taken."""
+        for site in self._sites(runner):
+            await site.start()
+        if self.path is not None and not self.sockets:
+            self.path.chmod(0o660)  # the group is let in
+
+    def _sites(self, runner: web.ServerRunner) -> list[web.BaseSite]:
+        if self.sockets:
+            return [web.SockSite(runner, each, backlog=_BACKLOG) for each in self.sockets]
+        if self.path is not None:
+            return [web.UnixSite(runner, str(self.path), backlog=_BACKLOG)]
+        return [web.TCPSite(runner, self.host, self.port, backlog=_BACKLOG)]
+
+    def __str__(self) -> str:
+        return str(self.path or f"{self.host}:{self.port}")
 
 
 class Answering:
@@ -69,7 +111,7 @@ class Listening:
         self._runner: web.ServerRunner | None = None
         self.url = ""
 
-    async def begin(self, *, host: str, port: int, path: Path | None) -> None:
+    async def begin(self, place: Place) -> None:
         """Raises ConfigurationError when the address is taken."""
         self._runner = web.ServerRunner(
             web.Server(
@@ -85,13 +127,13 @@ class Listening:
         )
         await self._runner.setup()
         try:
-            self.url = await _listen(self._runner, host, port, path)
+            await place.listen(self._runner)
         except OSError as error:
             await self._runner.cleanup()
             raise ConfigurationError(
-                f"http.bind: cannot listen on {path or f'{host}:{port}'}: {error.strerror}; "
-                "choose another address or stop what uses it"
+                f"http.bind: cannot listen on {place}: {error.strerror}; choose another address or stop what uses it"
             ) from error
+        self.url = _url(self._runner.addresses[0])
 
     async def end(self, before_the_last_answers: Callable[[], Awaitable[None]]) -> None:
         """Take no more connections; what is being answered has a second."""
@@ -109,15 +151,9 @@ class Listening:
         return await self.answering.answer(request)
 
 
-async def _listen(runner: web.ServerRunner, host: str, port: int, path: Path | None) -> str:
-    if path is not None:
-        await web.UnixSite(runner, str(path), backlog=_BACKLOG).start()
-        _let_the_group_in(path)
-        return f"unix:{path}"
-    await web.TCPSite(runner, host, port, backlog=_BACKLOG).start()
-    host, port = runner.addresses[0][:2]
+def _url(address: Any) -> str:
+    """Of what getsockname(2) says."""
+    if isinstance(address, str | bytes):
+        return f"unix:{os.fsdecode(address)}".replace("\0", "@")
+    host, port = address[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _let_the_group_in(path: Path) -> None:
-    path.chmod(0o660)

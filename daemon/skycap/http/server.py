@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +17,7 @@ from skycap.http.compression import compressed
 from skycap.http.errors import ErrorAnswers
 from skycap.http.guards import LocalGuard
 from skycap.http.headers import protect
-from skycap.http.listening import Answering, Listening
+from skycap.http.listening import Answering, Listening, Place
 from skycap.http.traces import traced
 from skycap.http.web_pages import WebPages
 
@@ -42,18 +43,21 @@ class HttpServer:
         host: str,
         port: int,
         path: Path | None,
+        sockets: Sequence[socket.socket] = (),
         guard: Guard | None = None,
         hosts: Sequence[str] = (),
         audit: AuditLog | None = None,
         development: bool = False,
         at_stop: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
-        """The path of a unix socket, or else host and port. Without a guard, all on this machine are let in.
+        """The path of a unix socket, or else host and port; ``sockets`` that listen already are instead of them.
 
-        ``hosts`` are further names by which browsers may reach it, ``audit`` is where actions of admins are noted.
+        Without a guard, all on this machine are let in. ``hosts`` are further names by which browsers may reach it,
+        ``audit`` is where actions of admins are noted.
         ``at_stop`` ends what would hold its own end up.
         """
-        own_host = "" if path else host
+        self.place = Place(host=host, port=port, path=path, sockets=tuple(sockets))
+        own_host = self.place.web_host
         application = web.Application(
             middlewares=[
                 compressed,
@@ -70,7 +74,6 @@ class HttpServer:
             each.add_to(application.router)
         self._answering = Answering(application)
         self._at_stop = at_stop
-        self._host, self._port, self._path = host, port, path
         self._listening: Listening | None = None
 
     @property
@@ -82,7 +85,7 @@ class HttpServer:
         await self._answering.start()
         listening = Listening(self._answering)
         try:
-            await listening.begin(host=self._host, port=self._port, path=self._path)
+            await listening.begin(self.place)
         except BaseException:
             await self._answering.stop(0)
             raise

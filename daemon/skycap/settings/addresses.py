@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
+import socket
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +179,14 @@ class BindAddress(Address):
         address = cls(host=host, port=int(match["port"]), path=None)
         address.check_reach()
         return address
+
+    @classmethod
+    def of(cls, listening: socket.socket) -> Self:
+        """Where a socket of somebody else's listens."""
+        name = listening.getsockname()
+        if listening.family is socket.AF_UNIX:
+            return cls(host="", port=0, path=Path(os.fsdecode(name).replace("\0", "@")))  # an abstract one
+        return cls(host=name[0], port=name[1], path=None)
 
     @property
     def is_local(self) -> bool:

@@ -87,14 +87,12 @@ class Generation:
         http = self.daemon.http
         if http is None:
             return
-        if before is not None and before.daemon.http is not None and before.binds_as(self):
-            await http.take_over(before.daemon.http)
+        predecessor = before.daemon.http if before is not None else None
+        if predecessor is not None and http.place.is_as(predecessor.place):
+            await http.take_over(predecessor)
         else:
             await http.start()
         self._closing.push_async_callback(http.stop)
-
-    def binds_as(self, other: Generation) -> bool:
-        return self.daemon.settings.http.bind == other.daemon.settings.http.bind
 
     def _what_only_one_generation_does(self) -> Mapping[str, Coroutine[Any, Any, None]]:
         daemon = self.daemon

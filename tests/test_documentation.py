@@ -203,6 +203,9 @@ def test_what_curl_sends_fits_its_kind(snippet: Snippet) -> None:
 def test_the_users_of_redis_are_those_that_the_tests_try() -> None:
     text = " ".join((ROOT / "config" / "README.md").read_text().split())
     assert [rule for rule in (RULE_OF_PRODUCERS, RULE_OF_DAEMONS) if rule not in text] == []
+    on_debian = (ROOT / "systemd" / "README.md").read_text()
+    known_to_redis_7_0 = RULE_OF_PRODUCERS.replace(" +client|setinfo", "")
+    assert [rule for rule in (known_to_redis_7_0, RULE_OF_DAEMONS) if rule not in on_debian] == []
 
 
 def _parse(command: click.Command, words: list[str]) -> None:

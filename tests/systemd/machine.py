@@ -1,10 +1,9 @@
-"""A machine for units: this one's systemd, booted once more, with skycap installed as README.md in systemd/ says."""
+"""A machine for units: this one's systemd, booted once more, with skycap installed as systemd/README.md says."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import signal
 import socket
@@ -16,18 +15,22 @@ import tempfile
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from skycap.embedded.binaries import find_programs
+from tests.systemd import page
 
 ROOT = Path(__file__).resolve().parents[2]
 BOOT = Path(__file__).with_name("boot.sh")
-PLUGIN = Path(__file__).parent / "plugins" / "trouble.py"
+PLUGINS = Path(__file__).parent / "plugins"
 SYSTEMD = Path("/lib/systemd/systemd")
-README = (ROOT / "systemd" / "README.md").read_text()
 
 PASSWORD = "a-secret-that-must-not-show"
 INNER_REDIS_URL = f"unix://:{PASSWORD}@/shared/valkey.sock"
+DATABASE_URL = f"postgresql://fleet:{PASSWORD}@/travel?host=/shared"
+SHARED, NEIGHBOUR = "/shared", "/neighbour"
+"""What lies in the first, a machine that was booted beside this one sees in the second."""
 PATIENCE_SECONDS = 20
 """A bound on what must happen; never a pause."""
 COMMAND_SECONDS = 90
@@ -35,6 +38,11 @@ COMMAND_SECONDS = 90
 
 _PYTHON, _ENVIRONMENT = "/opt/python", "/opt/environment"
 """Where the machine has this Python, and the environment of this test, out of which only libraries are taken."""
+
+_CLUSTER = "/etc/postgresql/15/main"
+DEBIAN_PYTHON = Path("/usr/bin/python3")
+ASYNC_TIMEOUT = Path("/usr/lib/python3/dist-packages/async_timeout")
+"""Which redis-py needs there, and not in this test's environment: Debian 12 has Python 3.11.2."""
 
 _VALKEY = f"""
 port 0
@@ -70,7 +78,7 @@ class Machine:
         """Valkey's, as it is called outside."""
         return f"unix://:{PASSWORD}@{self.folder}/valkey.sock"
 
-    async def run(self, command: str, *, stdin: str = "", check: bool = True) -> Said:
+    async def run(self, command: str, *, stdin: str = "", check: bool = True, seconds: int = COMMAND_SECONDS) -> Said:
         """Run a command of bash; fails with what it printed unless it succeeds, or need not."""
         process = await asyncio.create_subprocess_exec(
             *("nsenter", f"--target={self.init}", "--all", "--root", "bash", "-euc", f"cd / && {command}"),
@@ -80,13 +88,13 @@ class Machine:
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            async with asyncio.timeout(COMMAND_SECONDS):
+            async with asyncio.timeout(seconds):
                 out, err = await process.communicate(stdin.encode())
         except TimeoutError:
             process.kill()
             await process.wait()
             last_words = await self.run("journalctl --lines 30 --output cat", check=False)
-            raise AssertionError(f"{command}: is not done after {COMMAND_SECONDS} s\n{last_words.out}") from None
+            raise AssertionError(f"{command}: is not done after {seconds} s\n{last_words.out}") from None
         assert process.returncode is not None
         said = Said(code=process.returncode, out=out.decode(), err=err.decode())
         if check and said.code:
@@ -125,19 +133,25 @@ class Machine:
             await self.run(f"systemctl reset-failed {unit}", check=False)
 
     async def install(self) -> None:
-        """skycap, its plugin for tests, and a Valkey that asks for a password."""
+        """Do what the page says, and add the plugins of these tests.
+
+        What would take a package index is not done; libraries.pth is instead of it.
+        """
         await self.run(f"ldconfig {_PYTHON}/lib")  # where a Python that is not the system's has its own library
-        for command in readme_commands("Install"):
-            if "requirements.lock" not in command:  # that would take a package index; libraries.pth is instead of it
-                await self.run(f"cd /shared && {command}")
-            if "venv" in command:
+        for typed in page.commands("Install"):
+            if not typed.takes_a_network:
+                await self.run(f"cd /shared && {typed.command}")
+            if "-m venv" in typed.command:
                 libraries = sysconfig.get_path("purelib", vars={"base": _ENVIRONMENT})
                 site = sysconfig.get_path("purelib", vars={"base": "/opt/skycap"})
                 await self.write(f"{site}/libraries.pth", libraries)
-        await self.write("/etc/skycap/plugins/trouble.py", PLUGIN.read_text())
-        await self._start_valkey()
+                if _uses_debian_python():
+                    await self.run(f"ln -s {ASYNC_TIMEOUT} {site}")
+        for plugin in PLUGINS.glob("*.py"):
+            await self.write(f"/etc/skycap/plugins/{plugin.name}", plugin.read_text())
 
-    async def _start_valkey(self) -> None:
+    async def start_valkey(self) -> None:
+        """One that asks for a password; the credentials of all daemons lead to it."""
         program = find_programs(redis=True, database=False).valkey
         assert program
         if program.is_relative_to(sys.prefix):
@@ -147,26 +161,49 @@ class Machine:
         service = f"[Service]\nExecStart={program} /etc/valkey.conf\nExecStartPost={until_it_listens}\n"
         await self.write("/etc/systemd/system/valkey-server.service", service)
         await self.run("systemctl daemon-reload && systemctl start valkey-server")
-        await self.run("install -d -m 0700 /etc/skycap/credentials")
-        await self.run("install -m 0600 /dev/stdin /etc/skycap/credentials/redis_url", stdin=INNER_REDIS_URL)
+        await self.credential("redis_url", INNER_REDIS_URL)
+
+    async def start_postgres(self) -> None:
+        """Debian's cluster, listening in /shared too, where a role with a password has a database."""
+        await self.write(f"{_CLUSTER}/conf.d/shared.conf", "unix_socket_directories = '/var/run/postgresql, /shared'\n")
+        await self.run(f"sed -i '1i local travel fleet scram-sha-256' {_CLUSTER}/pg_hba.conf && chmod 1777 /shared")
+        await self.run("systemctl start postgresql@15-main")
+        await self.psql(f"CREATE ROLE fleet LOGIN PASSWORD '{PASSWORD}'", "CREATE DATABASE travel OWNER fleet")
+
+    async def psql(self, *statements: str, database: str = "postgres") -> str:
+        """Have the superuser run them; what the last one printed, one row a line."""
+        return (
+            await self.run(
+                f"runuser -u postgres -- psql -qAt -v ON_ERROR_STOP=1 {database}", stdin=";\n".join((*statements, ""))
+            )
+        ).out
+
+    async def credential(self, name: str, secret: str) -> None:
+        await self.run(
+            f"install -d -m 0700 /etc/skycap/credentials && install -m 0600 /dev/stdin /etc/skycap/credentials/{name}",
+            stdin=secret,
+        )
 
 
-_ENVIRON = {"PATH": f"{_PYTHON}/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "PIP_NO_INDEX": "1"}
+@cache
+def _uses_debian_python() -> bool:
+    """Whether it is there, and the libraries of this test's environment fit it."""
+    said = subprocess.run(
+        [DEBIAN_PYTHON, "-c", "import ensurepip, sys; print(*sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    fits = said.stdout.split() == [str(part) for part in sys.version_info[:2]]
+    return fits and ASYNC_TIMEOUT.exists()
 
 
-def readme_commands(section: str) -> list[str]:
-    """What an admin types in one section of systemd/README.md, as root."""
-    return re.findall(r"^\$ (?:sudo )?(.+)$", _section(section), re.MULTILINE)
-
-
-def readme_toml(section: str) -> str:
-    (text,) = re.findall(r"^```toml\n(.*?)^```$", _section(section), re.MULTILINE | re.DOTALL)
-    return str(text)
-
-
-def _section(name: str) -> str:
-    (text,) = re.findall(rf"^## {name}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
-    return str(text)
+_PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
+_ENVIRON = {
+    "PATH": _PROGRAMS if _uses_debian_python() else f"{_PYTHON}/bin:{_PROGRAMS}",
+    "LANG": "C.UTF-8",
+    "PIP_NO_INDEX": "1",
+}
 
 
 def obstacle() -> str | None:
@@ -185,15 +222,17 @@ def obstacle() -> str | None:
 
 
 @contextmanager
-def booted(wheel: Path) -> Generator[Machine]:
-    """A machine with the wheel in /shared."""
+def booted(wheel: Path, *, neighbour: Machine | None = None) -> Generator[Machine]:
+    """A machine with the wheel in /shared, and what its neighbour shares in /neighbour."""
     folder = Path(tempfile.mkdtemp(prefix="skycap-boot-"))  # short: it is part of the path of a socket
     shared = folder / "shared"
     shared.mkdir()
     shared.chmod(0o755)
     folder.chmod(0o755)
     shutil.copy(wheel, shared)
-    mounts = (f"{sys.base_prefix}:{_PYTHON}", f"{sys.prefix}:{_ENVIRONMENT}")
+    mounts = [f"{sys.base_prefix}:{_PYTHON}", f"{sys.prefix}:{_ENVIRONMENT}"]
+    if neighbour is not None:
+        mounts.append(f"{neighbour.folder}:/neighbour")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices, (folder / "log").open("wb") as log:
             notices.bind(str(shared / "notify"))

@@ -4,102 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from skycap import AsyncClient, Payload
-from skycap.engine.broker import QueueBroker
-from skycap.job import Job, JobState
+from skycap import AsyncClient
+from skycap.job import JobState
 from skycap.observe.operator_events import MESSAGE_IDS
-from tests.support.skips import skip
-from tests.support.workers import PATIENCE, eventually
-from tests.systemd.machine import (
-    INNER_REDIS_URL,
-    PASSWORD,
-    ROOT,
-    Machine,
-    booted,
-    obstacle,
-    readme_commands,
-    readme_toml,
-)
+from tests.support.workers import eventually
+from tests.systemd import page
+from tests.systemd.machine import PASSWORD, Machine, booted
+from tests.systemd.misbehaving import finished, now, put, running
 
 pytestmark = pytest.mark.timeout(180)
 
 SHORT_LEASE = "[worker]\nlease_seconds = 1"
 RESTART_SOON = "RestartSec=100ms"
-
-
-class Misbehave(Payload, kind="misbehave"):
-    """Handled by plugins/trouble.py."""
-
-    how: str
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    build = (sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, ROOT)
-    subprocess.run(build, capture_output=True, check=True)
-    return next(folder.glob("*.whl"))
-
-
-@pytest.fixture(scope="module")
-def started(wheel: Path) -> Iterator[Machine]:
-    why_not = obstacle()
-    if why_not:
-        skip(why_not)
-    with booted(wheel) as machine:
-        asyncio.run(machine.install())
-        yield machine
-
-
-@pytest.fixture
-async def machine(started: Machine) -> Machine:
-    """With no job from before."""
-    broker = QueueBroker(started.redis_url)
-    await broker.link.command("FLUSHALL")
-    await broker.shutdown()
-    return started
-
-
-@pytest.fixture
-async def client(machine: Machine) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(machine.redis_url) as client:
-        yield client
-
-
-async def put(client: AsyncClient, how: str) -> str:
-    return (await client.enqueue(Misbehave(how=how))).job_id
-
-
-async def running(client: AsyncClient, how: str) -> str:
-    job_id = await put(client, how)
-
-    async def is_running() -> bool:
-        return (await now(client, job_id)).state is JobState.RUNNING
-
-    await eventually(is_running)
-    return job_id
-
-
-async def now(client: AsyncClient, job_id: str) -> Job:
-    job = await client.queue("default").get(job_id)
-    assert job is not None
-    return job
-
-
-async def finished(client: AsyncClient, job_id: str) -> Job:
-    job = await client.wait(job_id, queue="default", timeout=PATIENCE)
-    assert job is not None
-    assert job.state.is_final, f"{job_id} is still {job.state}"
-    return job
 
 
 async def test_start_returns_when_the_daemon_is_ready(machine: Machine) -> None:
@@ -281,37 +203,13 @@ async def test_two_daemons_share_a_host_and_the_target_is_both(machine: Machine)
     assert {one, two} <= set(at_boot)
 
 
-async def test_the_readme_leads_from_an_empty_machine_to_a_running_daemon(machine: Machine) -> None:
-    """Its commands to install were what set the machine up."""
-    typed = {
-        "main.toml": readme_toml("Configure"),
-        "redis_url": INNER_REDIS_URL,
-        "database_url": "postgresql://localhost/travel",
-        "smtp_url": "smtp://mail.example.com",
-    }
-    await machine.run("mv /etc/skycap/credentials /etc/skycap/aside")
-    try:
-        for command in readme_commands("Configure"):
-            await machine.run(command, stdin=typed.get(Path(command).name, ""))
-        said = {command: (await machine.run(command)).out for command in readme_commands("Run")}
-        await machine.run("systemctl is-active skycap@main")
-        for command in readme_commands("Stop, change, upgrade"):
-            await machine.run(command)
-        await machine.run("systemctl is-active skycap@main")
-    finally:
-        await machine.run("systemctl disable --now skycap@main", check=False)
-        await machine.run("cd /etc/skycap && rm -r credentials && mv aside credentials")
-    status, log, queues = (text for text in said.values() if text)
-    assert "Active: active (running)" in status
-    assert 'Status: "default 0/5, email 0/3' in status
-    assert "daemon started: " in log
-    assert [line.split()[0] for line in queues.splitlines()[1:]] == ["default", "email", "processing", "scheduled"]
-
-
 async def test_a_check_looks_at_the_unit_as_it_runs(machine: Machine) -> None:
     """As systemd/README.md says, but for the addresses: SKYCAP_ENV is known from the unit."""
-    (typed,) = readme_commands("Check")
-    check = typed.replace("main.toml", "checked.toml") + " --only unit,secrets,redis,configuration.environment --json"
+    (typed,) = page.commands("Check")
+    check = (
+        typed.command.replace("main.toml", "checked.toml")
+        + " --only unit,secrets,redis,configuration.environment --json"
+    )
     async with machine.daemon("checked", drop_in="TimeoutStopSec=20\nLimitNOFILE=1024") as unit:
         odd = {each["name"]: each for each in json.loads((await machine.run(check)).out)["checks"]}
         await machine.run(f"rm -r /etc/systemd/system/{unit}.d && systemctl daemon-reload")

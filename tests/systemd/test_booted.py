@@ -37,8 +37,12 @@ async def test_start_returns_when_the_daemon_is_ready(machine: Machine) -> None:
 class Traces:
     """What one daemon that ran a job left."""
 
+    job_id: str
     result: dict[str, Any]
     entries: list[dict[str, str]]
+    of_its_queue: list[dict[str, str]]
+    """What the journal finds by the field of the queue."""
+    explained: str
     environment: str
     everything: str
     """What systemd and its journal tell of the whole machine."""
@@ -54,9 +58,13 @@ async def _traces(machine: Machine) -> Traces:
         job = await finished(client, await put(client, "look_around"))
         await machine.run("journalctl --sync")
         log = (await machine.run(f"journalctl --unit {unit} --output json _COMM=skycap")).out
+        of_its_queue = (await machine.run(f"journalctl --unit {unit} --output json SKYCAP_QUEUE=default")).out
         return Traces(
+            job_id=job.id,
             result=job.result,
             entries=[json.loads(line) for line in log.splitlines()],
+            of_its_queue=[json.loads(line) for line in of_its_queue.splitlines()],
+            explained=(await machine.run(f"journalctl -x --unit {unit}")).out,
             environment=(await machine.run(f"cat /proc/{job.result['pid']}/environ")).out,
             everything=(await machine.run("journalctl --output export && systemctl show '*'")).out,
         )
@@ -90,6 +98,23 @@ def test_its_log_has_fields_and_a_priority(traces: Traces) -> None:
     assert entries["daemon started"]["MESSAGE_ID"] == MESSAGE_IDS["daemon started"]
     assert priorities["daemon started"] == priorities["job completed"] == "6"
     assert priorities["redis puts jobs at risk"] == "4", "this machine's Redis keeps nothing on disk"
+
+
+def test_a_job_is_found_by_its_queue(traces: Traces) -> None:
+    (line,) = (entry for entry in traces.of_its_queue if entry["SKYCAP_EVENT"] == "job completed")
+    fields = {name: line[name] for name in ("SKYCAP_JOB_ID", "SKYCAP_KIND", "SKYCAP_QUEUE", "PRIORITY")}
+    assert fields == {
+        "SKYCAP_JOB_ID": traces.job_id,
+        "SKYCAP_KIND": "misbehave",
+        "SKYCAP_QUEUE": "default",
+        "PRIORITY": "6",
+    }
+    assert "daemon started" not in {entry["SKYCAP_EVENT"] for entry in traces.of_its_queue}
+
+
+def test_the_journal_explains_what_an_admin_must_act_on(traces: Traces) -> None:
+    assert " Subject: Jobs are being taken\n" in traces.explained
+    assert " Defined-By: skycap\n" in traces.explained
 
 
 def test_its_secret_reaches_nobody_else(traces: Traces) -> None:
@@ -143,6 +168,19 @@ async def test_a_killed_daemon_is_restarted_and_its_job_runs_again(machine: Mach
     assert (after["NRestarts"], after["ActiveState"]) == ("1", "active")
 
 
+async def test_one_that_leaks_is_started_again_and_its_jobs_are_done(machine: Machine, client: AsyncClient) -> None:
+    """By what skycap itself measures: this machine's kernel may have no memory controller."""
+    drop_in = f"{RESTART_SOON}\nEnvironment=TROUBLE=hurried"
+    async with machine.daemon("leak", config='[worker]\nmax_memory = "300MiB"', drop_in=drop_in) as unit:
+        leaking = [await put(client, "leak") for _ in range(10)]
+        jobs = [await finished(client, job_id) for job_id in leaking]
+        shown, log = await machine.show(unit), await machine.journal(unit)
+    assert [(job.state, job.attempt) for job in jobs] == [(JobState.COMPLETED, 1)] * len(leaking)
+    assert 1 <= int(shown["NRestarts"]) < len(leaking)
+    assert "memory used up; restarting: " in log
+    assert "code=exited, status=75" in log
+
+
 async def test_a_job_that_blocks_the_event_loop_is_ended_by_the_watchdog(machine: Machine, client: AsyncClient) -> None:
     drop_in = f"{RESTART_SOON}\nWatchdogSec=1"
     async with machine.daemon("hang", config=SHORT_LEASE, drop_in=drop_in) as unit:
@@ -182,7 +220,7 @@ async def test_what_is_wrong_with_the_credentials_skycap_says_itself(machine: Ma
     assert "/skycap_redis_ulr: is no setting of skycap; did you mean SKYCAP_REDIS_URL?" in misspelt
 
 
-async def test_two_daemons_share_a_host_and_the_target_is_both(machine: Machine) -> None:
+async def test_two_daemons_share_a_host_and_the_target_starts_reloads_and_stops_both(machine: Machine) -> None:
     bind = '[http]\nbind = "unix:/run/skycap/{name}/http.sock"'
     async with (
         machine.daemon("one", config=bind.format(name="one"), start=False) as one,
@@ -192,6 +230,14 @@ async def test_two_daemons_share_a_host_and_the_target_is_both(machine: Machine)
         await machine.run("systemctl start skycap.target")
         await machine.run(f"systemctl is-active {one} {two}")
         at_boot = (await machine.run("systemctl list-dependencies --plain multi-user.target")).out.split()
+        await machine.run("systemctl reload skycap.target")
+
+        async def have_reloaded() -> bool:
+            logs = [await machine.journal(unit) for unit in (one, two)]
+            return all("reloaded: " in log for log in logs)
+
+        await eventually(have_reloaded)
+        await machine.run(f"systemctl is-active {one} {two}")
         await machine.run("systemctl stop skycap.target")
 
         async def are_inactive() -> bool:

@@ -48,6 +48,8 @@ async def _as_apt_leaves_it(machine: Machine) -> None:
     """With the logs' folders, of which a boot here makes none, and the backend's database."""
     for owner, folder in (("redis", "redis"), ("root", "nginx"), ("postgres", "postgresql")):
         await machine.run(f"install -d -o {owner} /var/log/{folder}")
+    # Or a copy of what Redis has begins only after seconds, in which more replicas may come.
+    await machine.run("echo 'repl-diskless-sync-delay 0' >>/etc/redis/redis.conf")
     await machine.run("systemctl start postgresql@15-main")
     await machine.psql("CREATE DATABASE travel")
     await machine.psql(TABLES.read_text(), database="travel")
@@ -60,7 +62,7 @@ def script(*sections: str) -> str:
 
 
 async def test_the_page_leads_from_a_bare_machine_to_a_watched_daemon_and_back(bare: Machine) -> None:
-    await bare.install()
+    await bare.install(as_typed=True)
     said = await bare.run(script(*TO_A_DAEMON), seconds=PAGE_SECONDS)
     for expected in (
         "PONG",
@@ -82,6 +84,8 @@ async def test_the_page_leads_from_a_bare_machine_to_a_watched_daemon_and_back(b
         return bool(answer.out) and [each["value"][1] for each in json.loads(answer.out)["data"]["result"]] == ["1"]
 
     await eventually(is_watched)
+    rules = json.loads((await bare.run("curl --silent --fail http://127.0.0.1:9090/api/v1/rules")).out)["data"]
+    assert "/opt/skycap/share/skycap/config/prometheus/alerts.yml" in {group["file"] for group in rules["groups"]}
     await _has_least_rights(bare)
     await bare.run(script(*WITH_A_DAEMON), seconds=PAGE_SECONDS)
     await bare.run("systemctl is-active skycap@main")
@@ -93,6 +97,7 @@ async def test_the_page_leads_from_a_bare_machine_to_a_watched_daemon_and_back(b
         check=False,
     )
     assert left.out == ""
+    assert "skycap" not in (await bare.run("journalctl --list-catalog")).out
     running = await bare.run("systemctl list-units --plain --no-legend 'skycap*'")
     assert running.out == ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,20 @@ async def test_who_connects_between_two_daemons_is_answered_by_the_next(site: Si
     async with notified(site, passed=[tcp]) as daemon:
         assert await answer(waiting) == "HTTP/1.1 200 OK"
         assert await daemon.stop() == 0
+
+
+async def test_a_reload_goes_on_with_them_whatever_is_configured_by_then(site: Site, tcp: socket.socket) -> None:
+    async with notified(site, passed=[tcp]) as daemon:
+        ready = await daemon.hears("READY")
+        site.extra["http"] = {"bind": f"unix:{site.folder}/own.sock"}
+        _ = site.config  # written anew
+        daemon.process.send_signal(signal.SIGHUP)
+        reloaded = await daemon.hears("READY")
+        assert await answer(await asked(tcp)) == "HTTP/1.1 200 OK"
+        assert await daemon.stop() == 0
+    assert not reloaded["STATUS"].startswith("reload refused")
+    assert reloaded["X_SKYCAP_HTTP"] == ready["X_SKYCAP_HTTP"]
+    assert not (site.folder / "own.sock").exists()
 
 
 async def test_what_was_passed_to_another_process_is_not_taken(site: Site, tcp: socket.socket) -> None:

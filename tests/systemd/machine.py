@@ -132,15 +132,16 @@ class Machine:
             await self.run(f"systemctl kill --signal=SIGKILL {unit}; systemctl stop {unit}", check=False)
             await self.run(f"systemctl reset-failed {unit}", check=False)
 
-    async def install(self) -> None:
+    async def install(self, *, as_typed: bool = False) -> None:
         """Do what the page says, and add the plugins of these tests.
 
-        What would take a package index is not done; libraries.pth is instead of it.
+        What would take a package index is not done; libraries.pth is instead of it. Unless all is to be ``as_typed``,
+        the environment has no pip of its own, which takes most of the time that it takes.
         """
         await self.run(f"ldconfig {_PYTHON}/lib")  # where a Python that is not the system's has its own library
         for typed in page.commands("Install"):
             if not typed.takes_a_network:
-                await self.run(f"cd /shared && {typed.command}")
+                await self.run(f"cd /shared && {typed.command if as_typed else _without_pip(typed.command)}")
             if "-m venv" in typed.command:
                 libraries = sysconfig.get_path("purelib", vars={"base": _ENVIRONMENT})
                 site = sysconfig.get_path("purelib", vars={"base": "/opt/skycap"})
@@ -183,6 +184,12 @@ class Machine:
             f"install -d -m 0700 /etc/skycap/credentials && install -m 0600 /dev/stdin /etc/skycap/credentials/{name}",
             stdin=secret,
         )
+
+
+def _without_pip(command: str) -> str:
+    """A command of the page that makes the same environment sooner."""
+    uv = f"{_ENVIRONMENT}/bin/uv pip install --offline --no-cache --compile-bytecode --python /opt/skycap/bin/python"
+    return command.replace("-m venv", "-m venv --without-pip").replace("/opt/skycap/bin/pip install", uv)
 
 
 @cache

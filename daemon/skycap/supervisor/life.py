@@ -33,7 +33,7 @@ _LOADING = timedelta(minutes=5)
 """What importing the plugins may take: systemd cannot be asked again meanwhile."""
 _STARTING = timedelta(minutes=10)
 """What plugins may take in all to start; after that, systemd's own limit holds."""
-_ASK_AGAIN = timedelta(seconds=10)
+ASK_AGAIN = timedelta(seconds=10)
 
 _CLOSING = timedelta(seconds=10)
 
@@ -128,9 +128,9 @@ async def _report(notifier: Notifier, line: StatusLine) -> None:
 
 
 async def _ask_for_time(notifier: Notifier) -> None:
-    for _ in range(_STARTING // _ASK_AGAIN):
-        notifier.extend(_ASK_AGAIN * 3)
-        await asyncio.sleep(_ASK_AGAIN.total_seconds())
+    for _ in range(_STARTING // ASK_AGAIN):
+        notifier.extend(ASK_AGAIN * 3)
+        await asyncio.sleep(ASK_AGAIN.total_seconds())
 
 
 async def _unless_stopped(signals: Signals, action: Coroutine[Any, Any, None]) -> None:

@@ -35,6 +35,7 @@ plugin = Plugin("trouble")
 if "hurried" in TROUBLE:  # what takes seconds takes a fraction of one, so that a test of it does, too
     pulse_module.PATIENCE = timedelta(seconds=0.5)
     life_module.REPORT_INTERVAL = timedelta(seconds=0.1)
+    life_module.ASK_AGAIN = timedelta(seconds=0.1)
     memory_module.LOOK = timedelta(seconds=0.1)
     clock_module.LONGEST_SLEEP = timedelta(seconds=0.1)
     for name, value in {"IDLE_TURN": timedelta(seconds=0.1), "_REDIS_AWAY": fixed(seconds=0.1, attempts=1)}.items():

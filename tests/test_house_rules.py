@@ -71,7 +71,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("display",),
     ("contradictions", "worker", "maintenance", "alerts", "http"),
-    ("alerting", "metering", "status_page"),
+    ("alerting", "metering", "serving", "status_page", "vital_signs"),
     ("assembly",),
     ("supervisor", "testing"),
     ("demo", "preview"),

@@ -5,11 +5,10 @@ It needs no event loop: a reload does it on another thread.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,45 +19,28 @@ from skycap.client import AsyncClient
 from skycap.contradictions import refuse_contradictions
 from skycap.databases import Databases, databases_of
 from skycap.engine import breakers as breaker_state
-from skycap.engine.audit import AuditLog
 from skycap.engine.broker import QueueBroker
-from skycap.engine.fleet import Fleet, Slots
+from skycap.engine.fleet import Fleet
 from skycap.engine.queue import Queue
 from skycap.engine.taskiq_results import result_backend
 from skycap.errors import ConfigurationError, TemplateFailed
-from skycap.http.admin import admin_routes
-from skycap.http.bodies import Bodies
-from skycap.http.breakers import BreakerRoutes, BreakerStatuses
-from skycap.http.cache import CacheRoutes, fleet_figures
-from skycap.http.dependencies import Dependencies, Dependency, Schema
-from skycap.http.description import DescriptionRoutes
-from skycap.http.guards import LocalGuard, NobodyGuard, TokenGuard
-from skycap.http.health import HealthRoutes, Vitals
-from skycap.http.job_events import JobEventsRoutes
-from skycap.http.jobs import JobsRoutes
-from skycap.http.kinds import KindsRoutes
 from skycap.http.page import PageRoutes
-from skycap.http.server import HttpServer, Routes
-from skycap.http.system_status import StatusRoutes, StatusSources
-from skycap.http.tokens import TokenFile
+from skycap.http.server import HttpServer
 from skycap.http.unsubscribe import UnsubscribeRoutes
 from skycap.installation import breaker_specs, load_plugins, queues
-from skycap.intake import Intake
 from skycap.mailing import composer_of, mail_service_of, smtp_of, subscriptions_of, templates_of
 from skycap.maintenance.clock import Clock
 from skycap.maintenance.presence import PresenceTeller
 from skycap.maintenance.schedules import Schedules
 from skycap.metering import meters_of, metrics_of
 from skycap.observe.event_loop import LoopMonitor
-from skycap.overview import overview_of
-from skycap.published_kinds import published
 from skycap.scheduling import schedules_of
 from skycap.services.breakers import FleetBreaker, FleetBreakers
-from skycap.services.cache_figures import total_of
 from skycap.services.http_client import PartnerClient
-from skycap.settings.addresses import ListenAddress
+from skycap.serving import http_server_of
 from skycap.status_page import StatusPage
 from skycap.telemetry import metric_sender_of
+from skycap.vital_signs import vitals_of
 from skycap.worker.consumer import Consumer
 from skycap.worker.executor import Executor
 from skycap.worker.job_context import Services
@@ -69,12 +51,11 @@ from skycap.worker.worker import Worker, worker_id
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from skycap.alerts.watch import AlertWatch
     from skycap.breaker import BreakerChange
     from skycap.engine.link import Link
-    from skycap.http.access import Guard
     from skycap.job_type import JobType
     from skycap.maintenance.outbox import OutboxRelay
     from skycap.observe.meters import Meters
@@ -88,7 +69,7 @@ if TYPE_CHECKING:
     from skycap.services.smtp import SmtpPool
     from skycap.services.subscriptions import Subscriptions
     from skycap.services.templates import Templates
-    from skycap.settings import HttpSettings, Settings
+    from skycap.settings import Settings
 
 _log = structlog.get_logger("skycap.assembly")
 
@@ -200,25 +181,7 @@ def assemble(settings: Settings, *, sockets: Sequence[socket.socket] = ()) -> Da
     ]
     worker = Worker(consumers)
     loop_monitor = LoopMonitor(executor.attempts.job_of)
-    vitals = Vitals(
-        redis=lambda: _ping(broker),
-        database=database.ping if database else None,
-        dependencies=_dependencies(broker, database, smtp),
-        schema=Schema(_missing_migrations(database) if database else None),
-        cache_hit_rate=lambda: _hit_rate(cache),
-        own_hit_rate=lambda: total_of(cache.own_figures()).hit_rate,
-        slots=lambda: _slots(worker),
-        replicas=databases.replicas.standing if databases and databases.replicas else None,
-        queues={consumer.queue.name: consumer.queue for consumer in consumers},
-        since_last_turn=lambda: worker.since_last_turn,
-        is_draining=lambda: worker.is_draining,
-        checks=registry.health_checks(),
-        breakers=BreakerStatuses(
-            tuple(breakers.specs),
-            lambda: breaker_state.FleetBreakers(broker.link).statuses(breakers.specs),
-            breakers.calls,
-        ),
-    )
+    vitals = vitals_of(broker, databases, smtp, worker=worker, cache=cache, breakers=breakers, registry=registry)
     clock = Clock(
         schedules_of(settings, registry), vitals.queues, signer=settings.signing.signer, why_off=tables.why_off
     )
@@ -247,7 +210,6 @@ def assemble(settings: Settings, *, sockets: Sequence[socket.socket] = ()) -> Da
         cache=cache,
         loop_monitor=loop_monitor,
     )
-    bodies = Bodies()
     return Daemon(
         id=name,
         settings=settings,
@@ -273,47 +235,21 @@ def assemble(settings: Settings, *, sockets: Sequence[socket.socket] = ()) -> Da
             settings, vitals, database, mail.admin if mail else None, broker.link, cache=cache, name=name
         ),
         metric_sender=metric_sender_of(settings, metrics.families),
-        http=_http(
+        http=http_server_of(
             settings,
-            JobEventsRoutes(vitals.queues),
-            AuditLog(broker.link),
-            [
-                PageRoutes(page.look),
-                HealthRoutes(vitals),
-                StatusRoutes(
-                    StatusSources(
-                        overview=lambda last: overview_of(broker.link, fleet_queues, breakers.specs, last_minutes=last),
-                        me=presence.now,
-                        schedules=lambda: _schedules(clock),
-                        cache=cache,
-                        dependencies=vitals.dependencies,
-                        queues=vitals.queues,
-                    )
-                ),
-                CacheRoutes(cache),
-                metrics,
-                BreakerRoutes(vitals.breakers),
-                *_api(Intake(registry, signer=settings.signing.signer), registry, vitals.queues, bodies),
-                *admin_routes(
-                    broker.link,
-                    vitals.queues,
-                    registry,
-                    breakers=breakers.specs,
-                    schedules=Schedules(clock),
-                    bodies=bodies,
-                ),
-                *([UnsubscribeRoutes(mail.subscriptions, mail.pages)] if mail else []),
-            ],
-            sockets,
+            registry,
+            broker.link,
+            vitals=vitals,
+            clock=clock,
+            breakers=breakers,
+            cache=cache,
+            presence=presence,
+            page=PageRoutes(page.look),
+            metrics=metrics,
+            unsubscribing=UnsubscribeRoutes(mail.subscriptions, mail.pages) if mail else None,
+            sockets=sockets,
         ),
     )
-
-
-def _slots(worker: Worker) -> dict[str, Slots]:
-    return {
-        consumer.queue.name: Slots(running=consumer.running, concurrency=consumer.concurrency)
-        for consumer in worker.consumers
-    }
 
 
 def _trust(settings: Settings, registry: Registry) -> Trust:
@@ -452,99 +388,3 @@ def _outbox(
         batch=configured.batch,
         doorbell=None if direct is None else Notifications(direct.dsn, CHANNEL),
     )
-
-
-def _api(intake: Intake, registry: Registry, queues: Mapping[str, Queue], bodies: Bodies) -> list[Routes]:
-    largest = max((job_type.payload.payload_spec.largest_bytes for job_type in registry.job_types), default=0)
-    return [
-        JobsRoutes(intake, queues, bodies, largest_job_bytes=largest),
-        KindsRoutes(published(registry.job_types)),
-        DescriptionRoutes(version=metadata.version("skycap")),
-    ]
-
-
-def _http(
-    settings: Settings,
-    events: JobEventsRoutes,
-    audit: AuditLog,
-    routes: Sequence[Routes],
-    sockets: Sequence[socket.socket],
-) -> HttpServer | None:
-    if not settings.http.enabled:
-        if sockets:
-            raise ConfigurationError(
-                "http.enabled: is false, but systemd holds a socket whose callers would wait for ever; set it to true, "
-                "or `systemctl disable --now` the socket unit"
-            )
-        return None
-    bind = settings.http.bind
-    return HttpServer(
-        [*routes, events],
-        host=bind.host,
-        port=bind.port,
-        path=bind.path,
-        sockets=sockets,
-        guard=_guard(
-            settings.http, [ListenAddress.of(each) for each in sockets] or [bind], production=settings.production
-        ),
-        hosts=settings.http.hosts,
-        audit=audit,
-        development=not settings.production,
-        at_stop=[events.stop],
-    )
-
-
-def _guard(http: HttpSettings, addresses: Sequence[ListenAddress], *, production: bool) -> Guard:
-    if http.tokens_file is not None:
-        file = TokenFile(http.tokens_file)
-        is_for_others = not all(address.is_local for address in addresses)
-        if is_for_others:
-            file.require_one()
-        return TokenGuard(file, token_rate=http.token_rate, is_for_others=is_for_others)
-    for address in addresses:
-        if not address.is_local:
-            raise ConfigurationError(
-                f"http.tokens_file: is not set, and others reach {address}, which systemd passed; set it "
-                "(`skycap tokens new` makes tokens), or let the socket unit listen on 127.0.0.1 or a path"
-            )
-    return (
-        NobodyGuard()
-        if production
-        else LocalGuard(next((each.host for each in addresses if each.host), ""), http.hosts)
-    )
-
-
-def _dependencies(broker: QueueBroker, database: DatabasePool | None, smtp: SmtpPool | None) -> Dependencies:
-    return Dependencies(
-        {
-            "redis": Dependency(lambda: _ping(broker)),
-            "database": Dependency(database.ping) if database else None,
-            # A mail server should not be asked by every probe: some count log-ins.
-            "smtp": Dependency(lambda: _timed(smtp.ping), good_for=_SMTP_GOOD_FOR) if smtp else None,
-        }
-    )
-
-
-def _missing_migrations(database: DatabasePool) -> Callable[[], Awaitable[list[str]]]:
-    from skycap.services.migrations import pending
-
-    return lambda: pending(database.stateless)
-
-
-async def _schedules(clock: Clock) -> list[dict[str, Any]]:
-    return [status.document() for status in await Schedules(clock).list()]
-
-
-async def _timed(call: Callable[[], Awaitable[object]]) -> timedelta:
-    began = time.perf_counter()
-    await call()
-    return timedelta(seconds=time.perf_counter() - began)
-
-
-async def _ping(broker: QueueBroker) -> timedelta:
-    return await _timed(lambda: broker.link.command("PING"))
-
-
-async def _hit_rate(cache: CacheService) -> float:
-    fleet = await fleet_figures(cache)
-    return total_of(cache.own_figures() if fleet is None else fleet).hit_rate

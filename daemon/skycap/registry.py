@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from skycap.errors import InvalidPayload, NewerPayload, PluginError, Undecodable, UnknownKind
 from skycap.hookspecs import PROJECT, HookSpecs
 from skycap.job_type import JobType
-from skycap.payload import Payload, PayloadSpec
+from skycap.payload import LARGEST_BYTES, Payload, PayloadSpec
 from skycap.problems import problems_of
 
 if TYPE_CHECKING:
@@ -87,6 +87,12 @@ class Registry:
     def job_types(self) -> tuple[JobType, ...]:
         """Every job type once, whatever aliases it has."""
         return tuple({job_type.kind: job_type for job_type in self._job_types.values()}.values())
+
+    @property
+    def largest_job_bytes(self) -> int:
+        """The most that any kind allows a job, and no less than what those allow that say nothing."""
+        of_kinds = (job_type.payload.payload_spec.largest_bytes for job_type in self.job_types)
+        return max((LARGEST_BYTES, *of_kinds))
 
     @property
     def schedules(self) -> tuple[Schedule, ...]:

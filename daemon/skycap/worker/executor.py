@@ -38,7 +38,6 @@ from skycap.outcome import (
     Snoozed,
     Stopped,
 )
-from skycap.payload import LARGEST_BYTES
 from skycap.tracing import Span, trace_id
 from skycap.worker.attempts import Attempts
 from skycap.worker.job_context import JobContext, Services
@@ -86,8 +85,7 @@ class Executor:
         self._kinds = {
             job_type.kind: _Kind.of(job_type, policy_of(job_type), self._threads) for job_type in registry.job_types
         }
-        of_kinds = (job_type.payload.payload_spec.largest_bytes for job_type in registry.job_types)
-        self._largest_bytes = max((LARGEST_BYTES, *of_kinds))
+        self._largest_bytes = registry.largest_job_bytes
         self.attempts = Attempts()
         self._hears_starts, self._hears_ends = registry.has_hook("job_started"), registry.has_hook("job_finished")
         for name, kind in self._kinds.items():

@@ -47,6 +47,7 @@ VOCABULARY = (
         "schedule",
         "hookspecs",
         "index",
+        "patience",
         "plugin",
         "sample",
         "tracing",

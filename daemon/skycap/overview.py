@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from skycap.engine.alarms import Alarm, alarms_now
 from skycap.engine.breakers import BreakerStatus, FleetBreakers
 from skycap.engine.fleet import Fleet, Presence
 from skycap.engine.minutes import minutes
 from skycap.engine.standing import standing
-from skycap.errors import Unavailable
+from skycap.patience import in_time
 
 if TYPE_CHECKING:
     from skycap.breaker import BreakerSpec
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from skycap.engine.minutes import Minute
     from skycap.engine.queue import Counts, Queue
     from skycap.engine.standing import Standing
-
-_LIMIT = timedelta(seconds=1.5)
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +53,11 @@ async def overview_of(
 
     All is asked at once, and so takes one round trip to a Redis that stands alone.
     """
-    of_queues = asyncio.gather(*(_in_time(_of_queue(queue, last_minutes)) for queue in queues))
+    of_queues = asyncio.gather(*(in_time(_of_queue(queue, last_minutes)) for queue in queues))
     fleet, found_breakers, found_alarms, found_queues = await asyncio.gather(
-        _in_time(Fleet(link).now()),
-        _in_time(FleetBreakers(link).statuses(breakers)),
-        _in_time(_alarms(link)),
+        in_time(Fleet(link).now()),
+        in_time(FleetBreakers(link).statuses(breakers)),
+        in_time(_alarms(link)),
         of_queues,
     )
     return Overview(
@@ -81,11 +77,3 @@ async def _of_queue(queue: Queue, last_minutes: int) -> QueueOverview:
 async def _alarms(link: Link) -> list[Alarm]:
     alarms, _ = await alarms_now(link)
     return alarms
-
-
-async def _in_time(answer: Awaitable[_T]) -> _T | None:
-    try:
-        async with asyncio.timeout(_LIMIT.total_seconds()):
-            return await answer
-    except (Unavailable, TimeoutError):
-        return None

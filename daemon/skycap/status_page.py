@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from skycap.display.situation import CacheUse, Dependency, ScheduleLine, Situation
 from skycap.engine.dead_letters import DeadLetter, newest_dead
 from skycap.engine.queue import Queue
-from skycap.errors import Unavailable
 from skycap.health import Health, HealthCheck, down
 from skycap.overview import overview_of
+from skycap.patience import in_time
 from skycap.services.cache_figures import Figures, total_of
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ _SILENT_FROM = timedelta(seconds=5)
 """A consumer that waits at a doorbell hears nothing for two seconds, and knows that Redis is there."""
 _DEAD_LETTERS = 20
 _SERVERS = {"redis": "Redis", "database": "PostgreSQL", "smtp": "The mail server"}
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +50,9 @@ class StatusPage:
         overview, dependencies, schedules, cache, dead_letters = await asyncio.gather(
             overview_of(self.link, queues, self.breakers),
             self._dependencies(),
-            _in_time(self.schedules.list()),
-            _in_time(self.cache.fleet_figures()),
-            _in_time(_newest_dead(queues)),
+            in_time(self.schedules.list()),
+            in_time(self.cache.fleet_figures()),
+            in_time(_newest_dead(queues)),
         )
         return Situation(
             at=overview.at or datetime.now(UTC),
@@ -88,7 +86,7 @@ class StatusPage:
     async def _replicas(self) -> list[Dependency]:
         if self.vitals.replicas is None:
             return []
-        return [_of_replica(each) for each in await _in_time(self.vitals.replicas()) or ()]
+        return [_of_replica(each) for each in await in_time(self.vitals.replicas()) or ()]
 
 
 def _of_server(name: str, reading: Reading | None) -> Dependency:
@@ -146,11 +144,3 @@ def _line(status: ScheduleStatus) -> ScheduleLine:
 def _use(fleet: Mapping[str, Figures] | None, own: Mapping[str, Figures]) -> CacheUse:
     total = total_of(own if fleet is None else fleet)
     return CacheUse(hits=total.hits, requests=total.requests, is_fleet=fleet is not None)
-
-
-async def _in_time(answer: Awaitable[_T]) -> _T | None:
-    try:
-        async with asyncio.timeout(_LIMIT.total_seconds()):
-            return await answer
-    except (Unavailable, TimeoutError):
-        return None

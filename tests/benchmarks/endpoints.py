@@ -127,7 +127,7 @@ async def run(jobs: int, calls: int, *, say: Callable[[str], None]) -> Results:
         ):
             say(situation)
             await kill()
-            times += await place.measure(situation, **often)
+            times += await place.measure(situation, rounds=ROUNDS_IN_AN_OUTAGE, calls_a_round=10)
     return Results(place=where, jobs=jobs, times=times)
 
 

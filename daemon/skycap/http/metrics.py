@@ -13,10 +13,9 @@ import structlog
 from aiohttp import web
 
 from skycap.context import Log
-from skycap.errors import Unavailable
 from skycap.http.access import needs_elsewhere
 from skycap.http.dependencies import Ping
-from skycap.http.health import CHECK_LIMIT, Vitals
+from skycap.http.health import Vitals
 from skycap.http.metrics_of_daemon import Build, Counted, of_daemon
 from skycap.http.metrics_of_fleet import FleetLook, ScheduleFigures, of_fleet
 from skycap.http.metrics_of_servers import ServersLook, of_servers
@@ -24,6 +23,7 @@ from skycap.http.scopes import Scope
 from skycap.observe.exposition import exposition
 from skycap.observe.families import Family
 from skycap.observe.process import of_process
+from skycap.patience import in_time
 
 if TYPE_CHECKING:
     from skycap.engine.server_facts import ServerFacts
@@ -132,10 +132,7 @@ async def _in_time(ask: Callable[[], Awaitable[T]] | None) -> T | None:
     if ask is None:
         return None
     try:
-        async with asyncio.timeout(CHECK_LIMIT.total_seconds()):
-            return await ask()
-    except (Unavailable, TimeoutError):
-        return None
+        return await in_time(ask())
     except Exception as error:  # noqa: BLE001 - a table that is not there yet must not cost the other figures
         _log.debug("a figure is not known", problem=type(error).__name__)
         return None

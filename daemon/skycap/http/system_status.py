@@ -13,15 +13,15 @@ from aiohttp import web
 from skycap.breaker import BreakerState
 from skycap.engine.minutes import MOST_MINUTES, Minute, minutes, together
 from skycap.engine.queue import Queue
-from skycap.errors import Unavailable
 from skycap.http.access import needs_elsewhere
 from skycap.http.answers import json_answer
 from skycap.http.breakers import as_fraction
 from skycap.http.cache import cache_document
-from skycap.http.dependencies import ANSWER_WITHIN, Dependencies, Reading
+from skycap.http.dependencies import Dependencies, Reading
 from skycap.http.errors import INVALID_REQUEST, NOT_FOUND, ApiError
 from skycap.http.scopes import Scope
 from skycap.overview import Overview, QueueOverview
+from skycap.patience import in_time
 
 if TYPE_CHECKING:
     from skycap.engine.alarms import Alarm
@@ -71,8 +71,8 @@ class StatusRoutes:
         overview, readings, schedules, cache = await asyncio.gather(
             sources.overview(max(asked, RATES_OVER)),
             sources.dependencies.readings(),
-            _in_time(sources.schedules()),
-            _in_time(sources.cache.fleet_figures()),
+            in_time(sources.schedules()),
+            in_time(sources.cache.fleet_figures()),
         )
         me = sources.me()
         return json_answer(
@@ -117,14 +117,6 @@ def _minutes(request: web.Request, *, default: int) -> int:
     if given not in _MINUTES_THAT_ARE_KEPT:
         raise ApiError(INVALID_REQUEST, f"minutes: give a whole number from 1 to {MOST_MINUTES}")
     return int(given)
-
-
-async def _in_time(answer: Awaitable[T]) -> T | None:
-    try:
-        async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
-            return await answer
-    except (Unavailable, TimeoutError):
-        return None
 
 
 def _word(overview: Overview, readings: Mapping[str, Reading | None]) -> str:

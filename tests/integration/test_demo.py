@@ -97,7 +97,7 @@ async def test_killed_it_leaves_no_process_and_no_port(home: dict[str, str]) -> 
 async def _works(tries: str) -> None:
     """The commands that it offers to try do what they promise."""
     commands = [shlex.split(line)[1:] for line in tries.splitlines() if line.startswith("  skycap ")]
-    assert [command[0] for command in commands] == ["jobs", "queues", "enqueue"]
+    assert [command[0] for command in commands] == ["jobs", "top", "enqueue"]
     done = [await skycap(*command) for command in commands]
     assert [each.code for each in done] == [0, 0, 0], [each.err for each in done]
     job_id = done[-1].out.split()[1]

@@ -88,7 +88,7 @@ def _show(stage: Stage, delivery: Delivery) -> None:
     )
     click.echo(f"\nMessage-ID  {delivery.message_id}")
     click.echo(f"mail        {_short(delivery.file)}")
-    click.echo(f"status      {stage.http_url}/api/system/health")
+    click.echo(f"status      {stage.http_url}/")
 
 
 def _show_json(stage: Stage, delivery: Delivery) -> None:
@@ -117,7 +117,7 @@ async def _stay(stage: Stage) -> None:
     for line in (
         "\nEverything stays up until Ctrl-C. Try, in another terminal:",
         f"  {command} jobs list {config}",
-        f"  {command} queues list {config}",
+        f"  {command} top {config}",
         f"  {command} enqueue {_KIND} --payload {shlex.quote(json.dumps(_ANOTHER_BOOKING))} {config}",
         f"  curl {stage.http_url}/api/health/ready",
         f"  ls {_short(stage.mails)}",

@@ -142,9 +142,13 @@ def _left(generations: Sequence[Generation]) -> str:
     return f"{jobs} job{'' if jobs == 1 else 's'}, {left:.0f} s left"
 
 
+_TENTHS_UP_TO, _SECONDS_UP_TO, _MINUTES_UP_TO = 10, 120, 7200
+"""What still says something of so many seconds."""
+
+
 def _short(seconds: float) -> str:
-    if seconds < 10:  # noqa: PLR2004 - of small numbers the tenths say something
+    if seconds < _TENTHS_UP_TO:
         return f"{seconds:.1f} s"
-    if seconds < 120:  # noqa: PLR2004
+    if seconds < _SECONDS_UP_TO:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"  # noqa: PLR2004
+    return f"{seconds / 60:.0f} min" if seconds < _MINUTES_UP_TO else f"{seconds / 3600:.0f} h"

@@ -119,17 +119,17 @@ def is_first_time() -> bool:
 
 
 async def wedge_the_consumers() -> None:
-    Queue.step = _never  # type: ignore[method-assign]
+    Queue.step = _never  # type: ignore[method-assign]  # it is to go wrong
     await take_a_while()
 
 
 async def wedge_the_clock() -> None:
-    ScheduleBook.known = _never  # type: ignore[method-assign]
+    ScheduleBook.known = _never  # type: ignore[method-assign]  # it is to go wrong
     await take_a_while()
 
 
 async def break_the_consumers() -> None:
-    Queue.step = _fail  # type: ignore[method-assign]
+    Queue.step = _fail  # type: ignore[method-assign]  # it is to go wrong
     await take_long()
 
 
